@@ -1,0 +1,60 @@
+# make serve   the environment for serving, then the server          EXTRA=gpu adds torch, for a GPU box
+# make test    the environment for development, then the tests
+# make check   ruff and mypy           make train   a bundle from the sample corpus
+# make bench   figures of this machine make image   the container      make reproduce   the default bundle anew
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+DATA ?= ../shared/data
+EXTRA ?=
+
+.PHONY: serve test check format train bench image reproduce dev
+
+serve: $(VENV)/serve$(EXTRA)
+	$(BIN)/lembra serve
+
+test: dev
+	$(BIN)/python -m pytest
+
+check: dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+train: dev
+	$(BIN)/lembra train --out bundles/sample --force
+
+bench: dev
+	$(BIN)/python -m benchmarks.agreement
+	$(BIN)/python -m benchmarks.load
+
+reproduce: dev
+	$(BIN)/lembra train $(DATA)/sst2 --out bundles/sentiment-en --recipe sentiment-en --seed 0 --force
+
+image:
+	docker build --target cpu --tag lembra:cpu .
+
+dev: $(VENV)/dev
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info < (3, 14) else "lembra needs Python 3.11 to 3.13, this is " + sys.version)'
+	$(PYTHON) -m venv $(VENV)
+
+# One file marks what an environment holds; it is made anew when what it was made from changes.
+$(VENV)/serve: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP) --editable .
+	touch $@
+
+$(VENV)/servegpu: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP) --editable '.[gpu]'
+	touch $@
+
+$(VENV)/dev: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP) --editable '.[dev]'
+	touch $@ $(VENV)/serve

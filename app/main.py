@@ -1,0 +1,147 @@
+"""The application: load, check, warm up, serve, drain.
+
+uvicorn app.main:app           one process, settings from LEMBRA_*
+python -m app                  the same, and SIGTERM ends it with exit code 0
+"""
+
+import asyncio
+import logging
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from importlib import metadata
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.staticfiles import StaticFiles
+
+from app import errors, routes, settings
+from app.batcher import Batcher, Limits
+from app.metrics import Metrics
+from app.routes import Served, State
+from app.schemas import ModelCard
+from app.settings import Settings
+from model.bundle import UNFINISHED, Bundle
+from model.errors import BundleError
+
+logger = logging.getLogger("lembra")
+
+# Answers where several bundles are served and no setting names one: adding a bundle mustn't break a client.
+USUAL_DEFAULT = "sentiment-en"
+DESCRIPTION = "Text classification with an LSTM of your own. Errors are RFC 9457 problem details."
+
+
+def create_app(chosen: Settings | None = None) -> FastAPI:
+    """The application, with settings from the environment unless given. Raises: SettingsError."""
+    found = chosen if chosen is not None else settings.load()
+    app = FastAPI(
+        title="lembra", version=metadata.version("lembra"), description=DESCRIPTION, lifespan=_lifespan(found)
+    )
+    errors.install(app)
+    app.include_router(routes.router)
+    app.mount("/page", StaticFiles(directory=routes.PAGE), name="page")
+    return app
+
+
+def _lifespan(found: Settings) -> Callable[[FastAPI], Any]:
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            state = await load(found, stack)
+            app.state.lembra = state
+            _drain_before_closing(state)
+            yield
+            state.draining = True
+
+    return lifespan
+
+
+async def load(found: Settings, stack: AsyncExitStack) -> State:
+    """Load and check every bundle before the first request. Raises: BundleError, DeviceError, SettingsError."""
+    paths = bundle_paths(found.bundles)
+    default = choose_default([path.name for path in paths], found.default_model)
+    metrics = Metrics()
+    served: dict[str, Served] = {}
+    limits = Limits(
+        waiting_tokens=found.max_waiting_tokens, batch_tokens=found.max_batch_tokens, deadline_s=found.deadline_s
+    )
+    for path in paths:
+        bundle = Bundle.open(path)
+        classifier = bundle.classifier(device=found.device, threads=found.threads)
+        batcher = Batcher(bundle.name, classifier, limits, metrics)
+        stack.push_async_callback(batcher.close)
+        served[bundle.name] = Served(_card(bundle, classifier.engine.name, default == bundle.name), batcher)
+        logger.info("serving %s %s on %s", bundle.name, bundle.manifest.version, classifier.engine.name)
+    return State(settings=found, metrics=metrics, served=served, default=default)
+
+
+def bundle_paths(folder: Path) -> list[Path]:
+    """The bundle that `folder` is, or the bundles in it. Raises: BundleError if there is none."""
+    folder = folder.resolve()
+    if not folder.is_dir():
+        raise BundleError(f"{folder} is no directory (LEMBRA_BUNDLES)")
+    if (folder / "manifest.json").exists():
+        return [folder]
+    # A folder without a manifest is a damaged bundle, and is refused as one, rather than passed over.
+    paths = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    paths = [path for path in paths if not path.name.endswith(UNFINISHED)]
+    if not paths:
+        raise BundleError(f"{folder} holds no bundle (LEMBRA_BUNDLES); `lembra train --out {folder}/NAME` makes one")
+    return paths
+
+
+def choose_default(names: list[str], wanted: str | None) -> str | None:
+    """The model that answers where a request names none. Raises: SettingsError."""
+    if wanted is not None:
+        if wanted not in names:
+            raise errors.SettingsError(f"LEMBRA_DEFAULT_MODEL = {wanted!r}; there are {', '.join(names)}")
+        return wanted
+    if len(names) == 1:
+        return names[0]
+    return USUAL_DEFAULT if USUAL_DEFAULT in names else None
+
+
+def _card(bundle: Bundle, engine: str, default: bool) -> ModelCard:
+    reported: dict[str, dict[str, Any]] = bundle.report.get("metrics", {})
+    return ModelCard(
+        id=bundle.name,
+        version=bundle.manifest.version,
+        created=bundle.manifest.created,
+        default=default,
+        kind=bundle.config.kind,
+        labels=bundle.config.labels,
+        max_tokens=bundle.config.max_tokens,
+        engine=engine,
+        metrics={
+            split: {name: value for name, value in figures.items() if isinstance(value, int | float)}
+            for split, figures in reported.items()
+        },
+    )
+
+
+def _drain_before_closing(state: State) -> None:
+    """On SIGTERM say "not ready" first, and hand the signal on to the server after `drain_s`.
+
+    uvicorn closes the socket at once; a load balancer that has not looked yet would still send requests.
+    """
+    previous = signal.getsignal(signal.SIGTERM)
+    loop = asyncio.get_running_loop()
+
+    def drain(number: int, frame: FrameType | None) -> None:
+        state.draining = True
+        if callable(previous):
+            loop.call_soon_threadsafe(loop.call_later, state.settings.drain_s, previous, number, frame)
+
+    try:
+        signal.signal(signal.SIGTERM, drain)
+    except ValueError:  # not in the main thread: a test, or an embedding program that owns its signals
+        return
+
+
+def __getattr__(name: str) -> Any:
+    """`app` is made when a server asks for it, so that importing this module reads no environment."""
+    if name == "app":
+        return create_app()
+    raise AttributeError(name)

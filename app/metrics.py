@@ -1,0 +1,40 @@
+"""Prometheus instruments. One set a process; the batcher and the routes write, `/metrics` reads."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+
+
+class Metrics:
+    """Counts are of texts unless their name says requests, tokens or batches."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        model = ("model",)
+        self.requests = Counter(
+            "lembra_requests", "Answers of /classify by status", ("status",), registry=self.registry
+        )
+        self.seconds = Histogram(
+            "lembra_request_seconds",
+            "Seconds from the body's arrival to the answer",
+            registry=self.registry,
+            buckets=SECONDS,
+        )
+        self.stage_seconds = Histogram(
+            "lembra_stage_seconds", "Seconds in each stage", ("stage",), registry=self.registry, buckets=SECONDS
+        )
+        self.texts = Counter("lembra_texts", "Texts answered", model, registry=self.registry)
+        self.tokens = Counter("lembra_tokens", "Tokens computed, padding not counted", model, registry=self.registry)
+        self.padding = Counter("lembra_padding_tokens", "Padding computed", model, registry=self.registry)
+        self.truncated = Counter("lembra_truncated", "Texts that were cut", model, registry=self.registry)
+        self.dropped = Counter(
+            "lembra_dropped", "Texts not computed, by reason", ("model", "reason"), registry=self.registry
+        )
+        self.batch_rows = Histogram("lembra_batch_rows", "Rows a batch", model, registry=self.registry, buckets=ROWS)
+        self.failures = Counter("lembra_batch_failures", "Batches that failed", model, registry=self.registry)
+        self.waiting = Gauge("lembra_waiting_tokens", "Tokens admitted and not answered", model, registry=self.registry)
+
+    def exposition(self) -> bytes:
+        """The text format of Prometheus."""
+        return generate_latest(self.registry)

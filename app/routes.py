@@ -1,0 +1,289 @@
+"""What the server answers. A request's road is `classify`, read downwards."""
+
+import asyncio
+import time
+import uuid
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import FileResponse
+from prometheus_client import CONTENT_TYPE_LATEST
+from pydantic import ValidationError
+
+from app.batcher import Batcher
+from app.errors import (
+    AppError,
+    BodyTooLarge,
+    InvalidRequest,
+    MalformedBody,
+    UnknownModel,
+    UnsupportedType,
+    problem,
+)
+from app.metrics import Metrics
+from app.schemas import (
+    Classification,
+    ClassifyRequest,
+    ClassifyResponse,
+    Health,
+    LabelScore,
+    ModelCard,
+    ModelList,
+    Problem,
+    Usage,
+)
+from app.settings import Settings
+from model.classifier import Prediction
+from model.errors import TextError
+
+PAGE = Path(__file__).parent / "page"
+# float32 has seven digits; more would be noise that looks like precision.
+DIGITS = 7
+
+Answer = TypeVar("Answer")
+router = APIRouter()
+
+
+@dataclass(frozen=True)
+class Served:
+    """One bundle, its batcher, and what /models says of it."""
+
+    card: ModelCard
+    batcher: Batcher
+
+
+@dataclass
+class State:
+    """What the routes share; made in the lifespan."""
+
+    settings: Settings
+    metrics: Metrics
+    served: dict[str, Served]
+    default: str | None
+    draining: bool = False
+
+    @property
+    def ready(self) -> bool:
+        return not self.draining and all(served.batcher.alive for served in self.served.values())
+
+
+class ClientLeft(Exception):
+    """The client closed its connection before its answer was there."""
+
+
+ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {"model": Problem, "description": text, "content": {"application/problem+json": {}}}
+    for status, text in (
+        (400, "The body isn't JSON, or isn't UTF-8"),
+        (404, "No such model is served"),
+        (413, "The body has too many bytes"),
+        (415, "The body isn't application/json"),
+        (422, "A field or a text can't be used, or there are too many texts"),
+        (429, "Too much is waiting; Retry-After says when to come back"),
+        (503, "Shutting down, or not answered within the deadline"),
+    )
+}
+BODY = {
+    "requestBody": {"required": True, "content": {"application/json": {"schema": ClassifyRequest.model_json_schema()}}}
+}
+
+
+@router.post("/classify", response_model=ClassifyResponse, responses=ERRORS, openapi_extra=BODY)
+async def classify(request: Request) -> Response:
+    """Label and probabilities for one text, or for each of a list."""
+    state: State = request.app.state.lembra
+    started = time.perf_counter()
+    status = "499"  # nginx's word for a client that left
+    try:
+        body = parse(await read_body(request, limit=state.settings.max_body_bytes))
+        served = _served(state, body.model)
+        check_texts(body.input, state.settings)
+        predictions = await unless_client_leaves(request, served.batcher.classify(body.input, truncate=body.truncate))
+        status = "200"
+        return answer(served.card, predictions, top_k=body.top_k)
+    except ClientLeft:
+        return Response(status_code=499)
+    except TextError as error:
+        status = "422"
+        raise invalid([(f"/input/{error.index}", f"{error} (`truncate` is false)")]) from None
+    except AppError as error:
+        status = str(int(error.status))
+        raise
+    except Exception:
+        status = "500"
+        raise
+    finally:
+        state.metrics.requests.labels(status).inc()
+        state.metrics.seconds.observe(time.perf_counter() - started)
+
+
+@router.get("/models")
+async def models(request: Request) -> ModelList:
+    """What is served here."""
+    state: State = request.app.state.lembra
+    return ModelList(data=[served.card for served in state.served.values()])
+
+
+@router.get("/health/live")
+async def live() -> Health:
+    """The process answers."""
+    return Health(status="live")
+
+
+@router.get("/health/ready", response_model=Health, responses={503: {"model": Problem}})
+async def ready(request: Request) -> Any:
+    """Requests that are sent now will be answered."""
+    state: State = request.app.state.lembra
+    if not state.ready:
+        reason = "shutting down" if state.draining else "an engine has stopped"
+        return problem(request, 503, f"not ready: {reason}", slug="not-ready")
+    return Health(status="ready")
+
+
+@router.get("/metrics", include_in_schema=False)
+async def metrics(request: Request) -> Response:
+    """Prometheus' text format."""
+    state: State = request.app.state.lembra
+    return Response(state.metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
+
+
+@router.get("/", include_in_schema=False)
+async def page() -> FileResponse:
+    """A page to try it on."""
+    return FileResponse(PAGE / "index.html")
+
+
+async def read_body(request: Request, *, limit: int) -> bytes:
+    """The body, never more than `limit` bytes of it. Raises: UnsupportedType, BodyTooLarge."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise UnsupportedType(f"content-type is {kind or 'missing'!r}; it must be 'application/json'")
+    announced = request.headers.get("content-length", "0")
+    chunks, size = [], int(announced) if announced.isdecimal() else 0
+    if size <= limit:
+        size = 0
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > limit:
+                break
+            chunks.append(chunk)
+    if size > limit:
+        # The connection can't be used again: the rest of the body is still on it.
+        raise BodyTooLarge(
+            f"the body has at least {size:,} bytes; the limit is {limit:,}", headers={"Connection": "close"}
+        )
+    return b"".join(chunks)
+
+
+def parse(body: bytes) -> ClassifyRequest:
+    """Raises: MalformedBody for what isn't JSON, InvalidRequest for what isn't a request."""
+    try:
+        body.decode()
+    except UnicodeDecodeError as error:
+        raise MalformedBody(f"the body isn't UTF-8: byte 0x{body[error.start]:02x} at position {error.start}") from None
+    try:
+        return ClassifyRequest.model_validate_json(body)
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_context=False)
+    if found[0]["type"] == "json_invalid":
+        raise MalformedBody(f"the body isn't JSON: {found[0]['msg'].removeprefix('Invalid JSON: ')}")
+    raise invalid([("".join(f"/{part}" for part in one["loc"]), _said(one)) for one in found])
+
+
+def _said(one: Any) -> str:
+    if one["type"] == "missing":
+        return "is missing"
+    if one["type"] == "extra_forbidden":
+        return f"there is no such field; there are {', '.join(ClassifyRequest.model_fields)}"
+    shown = repr(one["input"])
+    return f"{one['msg']}; it is {shown if len(shown) <= 80 else shown[:77] + '…'}"
+
+
+def check_texts(texts: list[str], settings: Settings) -> None:
+    """Raises: InvalidRequest that points at every text that can't be used."""
+    if not texts:
+        raise invalid([("/input", "the list is empty; at least one text is needed")])
+    if len(texts) > settings.max_texts:
+        raise invalid([("/input", f"{len(texts):,} texts; the limit is {settings.max_texts:,}")])
+    wrong = [(f"/input/{index}", why) for index, text in enumerate(texts) if (why := _why_not(text, settings))]
+    if wrong:
+        raise invalid(wrong)
+
+
+def _why_not(text: str, settings: Settings) -> str | None:
+    if len(text) > settings.max_characters:
+        return f"the text has {len(text):,} characters; the limit is {settings.max_characters:,}"
+    if not text.strip():
+        return f"the text is {'empty' if not text else 'white space only'}"
+    if "\0" in text:
+        return f"the text has a NUL at character {text.index(chr(0))}"
+    return None
+
+
+def invalid(wrong: list[tuple[str, str]]) -> InvalidRequest:
+    """An error for these pointers and reasons; its detail is the first of them."""
+    pointer, why = wrong[0]
+    more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+    errors = [{"pointer": f"#{at}", "detail": reason} for at, reason in wrong[:100]]
+    return InvalidRequest(f"{pointer.lstrip('/').replace('/', '.') or 'the body'}: {why}{more}", errors=errors)
+
+
+def _served(state: State, name: str | None) -> Served:
+    wanted = name if name is not None else state.default
+    known = ", ".join(state.served)
+    if wanted is None:
+        raise invalid([("/model", f"several models are served and none is the default; name one of {known}")])
+    if wanted not in state.served:
+        raise UnknownModel(f"there is no model {wanted[:80]!r} here; there are {known}")
+    return state.served[wanted]
+
+
+async def unless_client_leaves(request: Request, work: Coroutine[Any, Any, Answer]) -> Answer:
+    """The result of `work`; when the client leaves first, the work is cancelled. Raises: ClientLeft."""
+    task = asyncio.ensure_future(work)
+    leaving = asyncio.ensure_future(_disconnect(request))
+    try:
+        await asyncio.wait({task, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ClientLeft
+        return task.result()
+    finally:
+        task.cancel()
+        leaving.cancel()
+
+
+async def _disconnect(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def answer(card: ModelCard, predictions: list[Prediction], *, top_k: int | None) -> Response:
+    """The body of a 200."""
+    tokens = sum(prediction.tokens for prediction in predictions)
+    body = ClassifyResponse(
+        id=f"classify-{uuid.uuid4().hex}",
+        created=int(time.time()),
+        model=card.id,
+        model_version=card.version,
+        data=[_classification(index, found, card.labels, top_k) for index, found in enumerate(predictions)],
+        usage=Usage(prompt_tokens=tokens, total_tokens=tokens),
+    )
+    return Response(body.model_dump_json(), media_type="application/json")
+
+
+def _classification(index: int, found: Prediction, labels: list[str], top_k: int | None) -> Classification:
+    probs = [round(value, DIGITS) for value in found.probs]
+    ranked = sorted(range(len(labels)), key=lambda number: -found.probs[number])[:top_k]
+    return Classification(
+        index=index,
+        label=found.label,
+        score=round(found.score, DIGITS),
+        probs=probs,
+        num_classes=len(labels),
+        scores=[LabelScore(label=labels[number], score=probs[number]) for number in ranked],
+        tokens=found.tokens,
+        truncated=found.truncated,
+    )

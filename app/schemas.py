@@ -1,0 +1,122 @@
+"""Bodies of requests and answers. A superset of vLLM's `/classify`: its clients read the answers unchanged."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+
+from model.config import Kind
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+Texts = Annotated[
+    list[str],
+    BeforeValidator(_as_list),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}),
+]
+
+
+class ClassifyRequest(BaseModel):
+    """One text, or a list of them."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        json_schema_extra={"examples": [{"input": "a quiet, clever and moving film"}]},
+    )
+
+    input: Annotated[Texts, Field(description="a text, or a list of texts")]
+    model: Annotated[str | None, Field(description="a name from /models; may be left out where one is the default")] = (
+        None
+    )
+    top_k: Annotated[int | None, Field(ge=1, description="how many of the best labels to name in `scores`")] = None
+    truncate: Annotated[bool, Field(description="false refuses a text that is too long, instead of cutting it")] = True
+
+
+class LabelScore(BaseModel):
+    """A label and its probability."""
+
+    label: str
+    score: float
+
+
+class Classification(BaseModel):
+    """The answer for one text. `probs` are in the order of the model's labels, `scores` from the best down."""
+
+    index: int
+    label: str
+    score: float
+    probs: list[float]
+    num_classes: int
+    scores: list[LabelScore]
+    tokens: int
+    truncated: bool
+
+
+class Usage(BaseModel):
+    """Tokens read, after truncation."""
+
+    prompt_tokens: int
+    total_tokens: int
+    completion_tokens: Literal[0] = 0
+
+
+class ClassifyResponse(BaseModel):
+    """Answers in the order of the texts."""
+
+    id: str
+    object: Literal["list"] = "list"
+    created: int
+    model: str
+    model_version: str
+    data: list[Classification]
+    usage: Usage
+
+
+class ModelCard(BaseModel):
+    """One bundle that is served. `metrics` are those of its own report."""
+
+    id: str
+    object: Literal["model"] = "model"
+    version: str
+    created: str
+    default: bool
+    kind: Kind
+    labels: list[str]
+    max_tokens: int
+    engine: str
+    metrics: dict[str, dict[str, float]]
+
+
+class ModelList(BaseModel):
+    """What is served here."""
+
+    object: Literal["list"] = "list"
+    data: list[ModelCard]
+
+
+class Health(BaseModel):
+    """The state of the process."""
+
+    status: str
+
+
+class FieldProblem(BaseModel):
+    """One thing that was wrong; `pointer` is a JSON pointer into the request."""
+
+    pointer: str
+    detail: str
+
+
+class Problem(BaseModel):
+    """RFC 9457 problem details."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    errors: list[FieldProblem] = []

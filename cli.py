@@ -1,0 +1,201 @@
+"""The `lembra` command. Reads arguments, calls the packages, prints; imports lazily, so that `--help` is quick."""
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    help="Text classification with an LSTM of your own: labelled text in, POST /classify out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Bundle = Annotated[Path, typer.Argument(help="a bundle directory")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
+TextColumn = Annotated[str, typer.Option(help="the column, or key, of the text")]
+LabelColumn = Annotated[str, typer.Option(help="the column, or key, of the label")]
+
+# Texts in memory at a time, in `classify`.
+CHUNK = 1024
+
+
+@contextmanager
+def _clear_errors() -> Iterator[None]:
+    """One line on stderr and exit code 2 for what the packages refuse on purpose."""
+    from model.errors import ModelError
+
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        print(f"error: {error.name} is not installed; this command needs: pip install -e '.[train]'", file=sys.stderr)
+    except ModelError as error:
+        print(f"error: {error}", file=sys.stderr)
+    except Exception as error:
+        from training.errors import TrainingError
+
+        if not isinstance(error, TrainingError):
+            raise
+        print(f"error: {error}", file=sys.stderr)
+    else:
+        return
+    raise typer.Exit(2)
+
+
+@app.command()
+def train(
+    out: Annotated[Path, typer.Option(help="the bundle to write, such as bundles/NAME")],
+    data: Annotated[
+        Path | None,
+        typer.Argument(help="a folder with train (valid, test), or one file", show_default="the sample corpus"),
+    ] = None,
+    recipe: Annotated[str | None, typer.Option(help="a TOML file, or the name of a built-in recipe")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="key=value, over the recipe; may be repeated")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="fixes everything that is drawn at random")] = None,
+    text_column: TextColumn = "text",
+    label_column: LabelColumn = "label",
+    device: Device = "auto",
+    force: Annotated[bool, typer.Option("--force", help="replace the bundle if it exists")] = False,
+) -> None:
+    """Make a bundle from labelled text; the last line on stdout is its JSON summary."""
+    with _clear_errors():
+        from rich.console import Console
+
+        from training import config, run
+        from training.data import SAMPLE, Columns
+
+        outcome = run.run(
+            data if data is not None else SAMPLE,
+            out,
+            config.load(recipe, settings or [], seed=seed),
+            columns=Columns(text_column, label_column),
+            device=device,
+            console=Console(stderr=True),
+            overwrite=force,
+        )
+        print(json.dumps(asdict(outcome)))
+
+
+@app.command()
+def evaluate(
+    bundle: Bundle,
+    file: Annotated[Path, typer.Argument(help="labelled text: jsonl(.gz), csv, tsv or parquet")],
+    as_json: Annotated[bool, typer.Option("--json", help="all figures as one JSON line")] = False,
+    text_column: TextColumn = "text",
+    label_column: LabelColumn = "label",
+    device: Device = "auto",
+) -> None:
+    """Measure a bundle on labelled text."""
+    with _clear_errors():
+        from rich.console import Console
+
+        from training import data, evaluate, progress
+
+        classifier = _open(bundle).classifier(device=device)
+        examples = data.read(file, data.Columns(text_column, label_column))
+        data.check_known(file, examples, classifier.config.labels)
+        report = evaluate.evaluate(classifier, examples.texts, examples.labels)
+        if as_json:
+            print(report.model_dump_json())
+        else:
+            progress.show_report(Console(), report, title=f"{bundle.name} on {file.name}")
+
+
+@app.command()
+def classify(
+    bundle: Bundle,
+    file: Annotated[
+        str, typer.Argument(help="jsonl(.gz), csv, tsv or parquet; any other file, and -, has a text a line")
+    ] = "-",
+    jsonl: Annotated[bool, typer.Option("--jsonl", help="stdin has a JSON object a line")] = False,
+    text_column: TextColumn = "text",
+    device: Device = "auto",
+) -> None:
+    """Classify every text of a file or of stdin: one JSON line each, in order, in constant memory."""
+    with _clear_errors():
+        classifier = _open(bundle).classifier(device=device)
+        index = 0
+        texts_left = iter(_texts(file, text_column, jsonl=jsonl))
+        while texts := list(islice(texts_left, CHUNK)):
+            for prediction in classifier.predict(texts):
+                scores = dict(zip(classifier.config.labels, prediction.probs, strict=True))
+                line = {"index": index, "label": prediction.label, "score": prediction.score, "scores": scores}
+                line |= {"tokens": prediction.tokens, "truncated": prediction.truncated}
+                print(json.dumps(line, ensure_ascii=False))
+                index += 1
+
+
+@app.command()
+def inspect(bundle: Bundle, as_json: Annotated[bool, typer.Option("--json", help="as one JSON line")] = False) -> None:
+    """Check a bundle, and show what is in it and how good it was."""
+    with _clear_errors():
+        opened = _open(bundle)
+        metrics: dict[str, Any] = opened.report.get("metrics", {})
+        shown = {
+            "name": opened.name,
+            **opened.manifest.model_dump(include={"version", "format", "created", "commit", "libraries"}),
+            **opened.config.model_dump(),
+            "calibration": opened.calibration.model_dump(),
+            "bytes": sum(entry.size for entry in opened.manifest.files.values()),
+            "metrics": {
+                split: {name: value for name, value in figures.items() if isinstance(value, int | float)}
+                for split, figures in metrics.items()
+            },
+            "data": opened.report.get("data"),
+            "command": opened.report.get("command"),
+        }
+        if as_json:
+            print(json.dumps(shown, ensure_ascii=False))
+        else:
+            from rich import print_json
+
+            print_json(data=shown, ensure_ascii=False)
+
+
+@app.command()
+def serve(
+    bundles: Annotated[
+        Path | None, typer.Option(help="folder of bundles, or one bundle", show_default="bundles")
+    ] = None,
+    host: Annotated[str | None, typer.Option(help="address to listen on", show_default="127.0.0.1")] = None,
+    port: Annotated[int | None, typer.Option(help="port to listen on", show_default="8000")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="processes; each has the bundles in its own memory")] = 1,
+) -> None:
+    """Serve POST /classify. Every other setting is read from LEMBRA_*; these options go over it."""
+    given = {"LEMBRA_BUNDLES": bundles, "LEMBRA_HOST": host, "LEMBRA_PORT": port}
+    os.environ.update({name: str(value) for name, value in given.items() if value is not None})
+    from app.__main__ import serve as listen
+
+    listen(workers=workers)
+
+
+def _open(path: Path) -> Any:
+    from model.bundle import Bundle as Opened
+
+    return Opened.open(path)
+
+
+def _texts(file: str, column: str, *, jsonl: bool) -> Iterable[str]:
+    from training import data
+
+    columns = data.Columns(text=column)
+    if file == "-":
+        return data.stream_texts(sys.stdin.buffer, columns, jsonl=jsonl)
+    path = Path(file)
+    if path.name.endswith(data.SUFFIXES):
+        return data.read_texts(path, columns)
+    return data.plain_texts(path)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,37 @@
+"""Logits to probabilities that mean what they say. Applies a calibration; `training.calibrate` fits it."""
+
+from typing import Annotated, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field
+
+from model.config import Kind
+
+Floats: TypeAlias = npt.NDArray[np.float32]
+
+
+class Calibration(BaseModel):
+    """What was fitted, and on how much. `ece` is the expected calibration error on the rows it was fitted on."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    rows: Annotated[int, Field(ge=0)] = 0
+    ece_before: float | None = None
+    ece_after: float | None = None
+
+
+def probabilities(logits_NC: Floats, calibration: Calibration, kind: Kind) -> Floats:
+    """Softmax (one label a text) or sigmoid (any number) of the logits divided by the temperature.
+
+    Temperature scaling: Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, section 4.2.
+    """
+    scaled_NC = logits_NC / np.float32(calibration.temperature)
+    if kind == "multi-label":
+        # exp(-|x|) can't overflow
+        small_NC: Floats = np.exp(-np.abs(scaled_NC))
+        return np.where(scaled_NC >= 0, 1 / (1 + small_NC), small_NC / (1 + small_NC))
+    powers_NC: Floats = np.exp(scaled_NC - scaled_NC.max(axis=1, keepdims=True))
+    totals_N1: Floats = powers_NC.sum(axis=1, keepdims=True)
+    return powers_NC / totals_N1

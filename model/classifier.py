@@ -1,0 +1,70 @@
+"""The loaded whole: texts in, labelled probabilities out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from model import collate
+from model.calibration import Calibration, Floats, probabilities
+from model.config import ClassifierConfig
+from model.engine import Engine
+from model.tokenization import Ids, Tokenization, Tokens
+
+# Padded tokens in one call of the engine. Large enough to fill the cores, small enough for their caches.
+BATCH_TOKENS = 8192
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """The answer for one text. `probs` are in the order of the classifier's labels."""
+
+    label: str
+    score: float
+    probs: list[float]
+    tokens: int
+    truncated: bool
+
+
+class Classifier:
+    """A network with its tokenizer, labels and calibration."""
+
+    def __init__(
+        self, config: ClassifierConfig, tokenization: Tokenization, engine: Engine, calibration: Calibration
+    ) -> None:
+        self.config = config
+        self.engine = engine
+        self._tokenization = tokenization
+        self._calibration = calibration
+
+    def encode(self, texts: Sequence[str], *, truncate: bool = True) -> list[Tokens]:
+        """Token ids of each text. Raises: TextError if one would have to be cut and `truncate` is false."""
+        return self._tokenization.encode(texts, truncate=truncate)
+
+    def score(self, rows: Sequence[Ids]) -> Floats:
+        """Calibrated probabilities (N, C) of tokenized rows, in their order, whatever their lengths."""
+        return probabilities(self.logits(rows), self._calibration, self.config.kind)
+
+    def logits(self, rows: Sequence[Ids]) -> Floats:
+        """Logits (N, C) before calibration: what a calibration is fitted on."""
+        logits_NC = np.empty((len(rows), len(self.config.labels)), dtype=np.float32)
+        for batch in collate.by_length(rows, max_tokens=BATCH_TOKENS):
+            logits_NC[batch.indices] = self.engine.scores(batch)
+        return logits_NC
+
+    def predict(self, texts: Sequence[str], *, truncate: bool = True) -> list[Prediction]:
+        """Encode, score and name the best label of each text."""
+        encoded = self.encode(texts, truncate=truncate)
+        probs_NC = self.score([tokens.ids for tokens in encoded])
+        return [self.prediction(tokens, probs_C) for tokens, probs_C in zip(encoded, probs_NC, strict=True)]
+
+    def prediction(self, tokens: Tokens, probs_C: Floats) -> Prediction:
+        """The answer for a tokenized text and its probabilities."""
+        best = int(probs_C.argmax())
+        return Prediction(
+            label=self.config.labels[best],
+            score=float(probs_C[best]),
+            probs=probs_C.tolist(),
+            tokens=len(tokens.ids),
+            truncated=tokens.truncated,
+        )

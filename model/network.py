@@ -1,0 +1,110 @@
+"""The network: embedding, LSTM from both ends, max + mean + last pooling, linear head.
+
+B rows, T tokens, E embedding, H hidden units a direction, D directions, P = 3·D·H pooled, C classes.
+
+Padding is masked, never packed: `nn.LSTM` on a PackedSequence is several times slower (pytorch#149194).
+Each direction is an `nn.LSTM` of its own, and the backward one reads rows that were reversed within their lengths,
+so that what stands at the padding can't reach a row's answer.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from model.config import NetworkConfig
+from model.tokenization import PAD
+
+
+class Network(nn.Module):
+    """(ids_BT int64, lengths_B int64) -> logits_BC float32.
+
+    The dropouts act in training mode only: on the embedded tokens, and on the pooled vector.
+    With `normalise`, token vectors have mean 0 and variance 1, so that they can't outgrow an adversary's move
+    (Miyato et al. 2017, section 3); `fold` writes that into the table, and the network that serves does without.
+    """
+
+    def __init__(
+        self,
+        config: NetworkConfig,
+        *,
+        embedding_dropout: float = 0.0,
+        pooled_dropout: float = 0.0,
+        normalise: bool = False,
+    ) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(config.vocabulary_size, config.embedding_size, padding_idx=PAD)
+        self.lstm = nn.ModuleList(
+            nn.LSTM(config.embedding_size, config.hidden_size, batch_first=True) for _ in range(config.directions)
+        )
+        self.head = nn.Linear(3 * config.directions * config.hidden_size, config.classes)
+        self.embedding_dropout = embedding_dropout
+        self.pooled_dropout = pooled_dropout
+        self.normalise = normalise
+
+    def forward(self, ids_BT: Tensor, lengths_B: Tensor) -> Tensor:
+        return self.read(self.embed(ids_BT), lengths_B)
+
+    def embed(self, ids_BT: Tensor) -> Tensor:
+        """Token vectors (B, T, E), with dropout in training mode: what an adversary may perturb."""
+        vectors_BTE: Tensor = self.embedding(ids_BT)
+        if self.normalise:
+            vectors_BTE = functional.layer_norm(vectors_BTE, vectors_BTE.shape[2:])
+        return functional.dropout(vectors_BTE, self.embedding_dropout, self.training)
+
+    def fold(self) -> None:
+        """Make `normalise` part of the table: the same answers, one operation less."""
+        if self.normalise:
+            with torch.no_grad():
+                table = self.embedding.weight
+                table.copy_(functional.layer_norm(table, table.shape[1:]))
+            self.normalise = False
+
+    def read(self, vectors_BTE: Tensor, lengths_B: Tensor) -> Tensor:
+        """Logits (B, C) of embedded rows."""
+        positions_T = torch.arange(vectors_BTE.shape[1], device=vectors_BTE.device)
+        lengths_B1 = lengths_B[:, None]
+        valid_BT1 = (positions_T < lengths_B1)[:, :, None]
+        forward_BTH = self.lstm[0](vectors_BTE)[0]
+        states = [forward_BTH]
+        last = [_take(forward_BTH, lengths_B1 - 1)]
+        for backward in self.lstm[1:]:
+            reversed_BT = (lengths_B1 - 1 - positions_T).clamp(min=0)
+            backward_BTH = backward(_take(vectors_BTE, reversed_BT))[0]
+            states.append(_take(backward_BTH, reversed_BT))
+            last.append(_take(backward_BTH, lengths_B1 - 1))
+        states_BTH = torch.cat(states, dim=2)
+        # A hidden state lies in (-1, 1), so -1 never wins over a real one.
+        highest = states_BTH.masked_fill(~valid_BT1, -1.0).amax(dim=1)
+        mean = states_BTH.masked_fill(~valid_BT1, 0.0).sum(dim=1) / lengths_B1
+        pooled_BP = torch.cat([highest, mean, *(state[:, 0] for state in last)], dim=1)
+        logits_BC: Tensor = self.head(functional.dropout(pooled_BP, self.pooled_dropout, self.training))
+        return logits_BC
+
+
+def _take(values_BTX: Tensor, positions_BS: Tensor) -> Tensor:
+    """For each row, its vectors at the given positions: (B, S, X)."""
+    return values_BTX.gather(1, positions_BS[:, :, None].expand(-1, -1, values_BTX.shape[2]))
+
+
+def initialise(network: Network, *, forget_bias: float = 1.0, embedding_std: float = 0.1) -> None:
+    """Starting values, drawn from torch's global generator.
+
+    Recurrent matrices are orthogonal gate by gate (Saxe et al. 2014), input matrices Xavier-uniform.
+    PyTorch's own zero-mean biases make the forget gate 1/2, and the cell forgets half of itself at each step;
+    a bias of 1 keeps 73 % (Jozefowicz et al. 2015). PyTorch adds its two biases: one holds the value, one is zero.
+    """
+    nn.init.normal_(network.embedding.weight, std=embedding_std)
+    with torch.no_grad():
+        network.embedding.weight[PAD].zero_()
+    for lstm in network.lstm:
+        assert isinstance(lstm, nn.LSTM)
+        parameters = dict(lstm.named_parameters())
+        for name in ("bias_ih_l0", "bias_hh_l0"):
+            nn.init.zeros_(parameters[name])
+        # PyTorch's gate order is input, forget, candidate, output.
+        parameters["bias_ih_l0"].data.view(4, -1)[1] = forget_bias
+        for gate in range(4):
+            nn.init.xavier_uniform_(parameters["weight_ih_l0"].data.view(4, lstm.hidden_size, -1)[gate])
+            nn.init.orthogonal_(parameters["weight_hh_l0"].data.view(4, lstm.hidden_size, -1)[gate])
+    nn.init.xavier_uniform_(network.head.weight)
+    nn.init.zeros_(network.head.bias)

@@ -1,0 +1,80 @@
+"""Text to token ids, the same way in training and in serving."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import tokenizers
+
+from model.errors import BundleError, TextError
+
+PAD = 0
+UNKNOWN = 1
+# Longer texts are cut in characters before they are tokenized, so that one huge text can't hold a core:
+# no token that training made is longer, on average, than this many characters, white space included.
+CHARACTERS_PER_TOKEN = 64
+
+Ids: TypeAlias = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """One text as the network reads it."""
+
+    ids: Ids
+    truncated: bool
+
+
+class Tokenization:
+    """A trained `tokenizers` pipeline, with the rules that are ours: where a text is cut, and what an empty one is.
+
+    A text in which the pipeline finds no token is read as one unknown token.
+    """
+
+    def __init__(self, tokenizer: tokenizers.Tokenizer, *, max_tokens: int) -> None:
+        self._tokenizer = tokenizer
+        self.max_tokens = max_tokens
+
+    @classmethod
+    def from_json(cls, text: str, *, max_tokens: int) -> "Tokenization":
+        """Raises: BundleError if `text` is no tokenizer."""
+        try:
+            tokenizer = tokenizers.Tokenizer.from_str(text)
+        except Exception as error:  # the library raises bare Exception
+            raise BundleError(f"tokenizer.json can't be read: {error}") from error
+        return cls(tokenizer, max_tokens=max_tokens)
+
+    @property
+    def vocabulary_size(self) -> int:
+        return self._tokenizer.get_vocab_size()
+
+    def to_json(self) -> str:
+        return str(self._tokenizer.to_str())
+
+    def encode(self, texts: Sequence[str], *, truncate: bool = True) -> list[Tokens]:
+        """Token ids of each text, at most `max_tokens` of them.
+
+        Raises: TextError for the first text that would have to be cut, when `truncate` is false.
+        """
+        limit = self.max_tokens * CHARACTERS_PER_TOKEN
+        encodings = self._tokenizer.encode_batch_fast([text[:limit] for text in texts], add_special_tokens=False)
+        rows = [
+            self._tokens(encoding.ids, cut=len(text) > limit) for encoding, text in zip(encodings, texts, strict=True)
+        ]
+        if not truncate:
+            self._refuse_truncated(rows, encodings)
+        return rows
+
+    def _tokens(self, ids: list[int], *, cut: bool) -> Tokens:
+        kept = np.asarray(ids[: self.max_tokens] or [UNKNOWN], dtype=np.int64)
+        return Tokens(ids=kept, truncated=cut or len(ids) > self.max_tokens)
+
+    def _refuse_truncated(self, rows: list[Tokens], encodings: list[tokenizers.Encoding]) -> None:
+        for index, (row, encoding) in enumerate(zip(rows, encodings, strict=True)):
+            if row.truncated:
+                found = max(len(encoding.ids), self.max_tokens + 1)
+                raise TextError(
+                    f"text {index} has at least {found:,} tokens; the limit is {self.max_tokens:,}", index=index
+                )

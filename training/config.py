@@ -1,0 +1,125 @@
+"""The settings of a training run: a TOML recipe, then `--set key=value`, then `--seed`."""
+
+import difflib
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from training.errors import ConfigError
+
+RECIPES = Path(__file__).parent / "recipes"
+
+Share = Annotated[float, Field(ge=0, lt=0.5)]
+Dropout = Annotated[float, Field(ge=0, lt=1)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class TrainingConfig(BaseModel):
+    """Every setting, with its default. `recipes/default.toml` repeats none of them: it is empty but for a comment."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    seed: Annotated[int, Field(ge=0, lt=2**32, description="fixes the splits, the starting weights and the order")] = 0
+    threads: Annotated[
+        int, Field(ge=0, description="CPU threads; 0 takes one a core, and then weights differ between machines")
+    ] = 0
+
+    validation_share: Annotated[
+        Share, Field(gt=0, description="of train, held out to choose the epoch where there is no `valid`")
+    ] = 0.08
+    calibration_share: Annotated[
+        Share, Field(gt=0, description="of train (or of `valid`: then times 8), held out to fit the temperature")
+    ] = 0.04
+    test_share: Annotated[Share, Field(gt=0, description="of a single file, held out to report on")] = 0.1
+
+    lowercase: Annotated[bool, Field(description="fold case before tokenizing")] = True
+    min_count: Annotated[Count, Field(description="rarer words are read as unknown")] = 2
+    max_vocabulary: Annotated[int, Field(ge=2, le=1_000_000, description="most frequent words kept")] = 40_000
+    max_tokens: Annotated[
+        int, Field(ge=1, le=100_000, description="longer texts are cut here, in training and in serving")
+    ] = 512
+
+    embedding_size: Annotated[int, Field(ge=1, le=4096, description="E")] = 256
+    hidden_size: Annotated[int, Field(ge=1, le=4096, description="LSTM units a direction, H")] = 128
+    bidirectional: Annotated[bool, Field(description="read from both ends")] = True
+    forget_bias: Annotated[float, Field(description="starting bias of the forget gate")] = 1.0
+
+    embedding_dropout: Annotated[Dropout, Field(description="on embedded tokens")] = 0.5
+    pooled_dropout: Annotated[Dropout, Field(description="on the pooled vector")] = 0.5
+    word_dropout: Annotated[Dropout, Field(description="share of words read as unknown in training")] = 0.02
+    label_smoothing: Annotated[Dropout, Field(description="share of the target spread over all labels")] = 0.0
+    normalise_embedding: Annotated[
+        bool, Field(description="token vectors of mean 0 and variance 1; what an adversary needs")
+    ] = True
+    adversarial_weight: Annotated[
+        float, Field(ge=0, description="weight of the loss at adversarially moved embeddings; 0 turns it off")
+    ] = 0.0
+    adversarial_norm: Annotated[float, Field(gt=0, description="length of that move, over the whole text")] = 1.0
+
+    epochs: Annotated[Count, Field(description="passes over train, at most")] = 10
+    patience: Annotated[Count, Field(description="epochs without a better validation score before stopping")] = 3
+    batch_tokens: Annotated[Count, Field(description="padded tokens a step, at most")] = 2048
+    epoch_steps: Annotated[Count, Field(description="steps an epoch, at least: small data gets smaller batches")] = 100
+    learning_rate: Annotated[float, Field(gt=0, lt=1, description="at its highest, after the warm-up")] = 1e-3
+    warmup_share: Annotated[
+        Share, Field(description="of all steps, over which the rate rises; then it falls to zero in a line")
+    ] = 0.05
+    weight_decay: Annotated[float, Field(ge=0, lt=1, description="AdamW's, on matrices other than the embedding")] = (
+        0.01
+    )
+    clip: Annotated[float, Field(gt=0, description="highest norm of the gradient")] = 1.0
+    average_decay: Annotated[
+        float, Field(ge=0, lt=1, description="of the moving average of the weights, which is what is kept")
+    ] = 0.999
+
+
+def load(recipe: str | Path | None, settings: Iterable[str], *, seed: int | None = None) -> TrainingConfig:
+    """The settings of a recipe (a path, or the name of one in `recipes/`), changed by `key=value` strings.
+
+    Raises: ConfigError.
+    """
+    values = _read(recipe) if recipe is not None else {}
+    values |= dict(_parse(setting) for setting in settings)
+    if seed is not None:
+        values["seed"] = seed
+    _refuse_unknown(values)
+    try:
+        return TrainingConfig.model_validate(values)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise ConfigError(f"setting {first['loc'][0]} = {first['input']!r}: {first['msg']}") from None
+
+
+def _read(recipe: str | Path) -> dict[str, Any]:
+    path = Path(recipe)
+    if not path.is_file() and path.parent == Path():
+        path = RECIPES / f"{path.name.removesuffix('.toml')}.toml"
+    try:
+        with path.open("rb") as file:
+            return tomllib.load(file)
+    except FileNotFoundError:
+        known = ", ".join(sorted(found.stem for found in RECIPES.glob("*.toml")))
+        raise ConfigError(f"there is no recipe {str(recipe)!r}; the built-in ones are {known}") from None
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"recipe {path} can't be read: {error}") from None
+
+
+def _parse(setting: str) -> tuple[str, Any]:
+    key, equals, value = setting.partition("=")
+    if not equals:
+        raise ConfigError(f"--set {setting!r} isn't key=value")
+    try:
+        return key.strip(), tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return key.strip(), value.strip()
+
+
+def _refuse_unknown(values: dict[str, Any]) -> None:
+    for key in values:
+        if key not in TrainingConfig.model_fields:
+            near = difflib.get_close_matches(key, TrainingConfig.model_fields, n=3, cutoff=0.5)
+            hint = f"; did you mean {' or '.join(near)}?" if near else ""
+            raise ConfigError(f"there is no setting {key!r}{hint}")

@@ -1,0 +1,339 @@
+"""Labelled text from files to splits: read, validate, deduplicate, split."""
+
+import csv
+import difflib
+import gzip
+import hashlib
+import json
+import random
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from training.config import TrainingConfig
+from training.errors import DataError
+
+SUFFIXES = (".jsonl", ".jsonl.gz", ".csv", ".tsv", ".parquet")
+SAMPLE = Path(__file__).parent / "sample" / "messages.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Which columns (or keys) hold what."""
+
+    text: str = "text"
+    label: str = "label"
+
+
+@dataclass(frozen=True, slots=True)
+class Examples:
+    """Texts and their labels, in the order of the file."""
+
+    texts: list[str]
+    labels: list[str]
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def take(self, indices: Sequence[int]) -> "Examples":
+        return Examples([self.texts[i] for i in indices], [self.labels[i] for i in indices])
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Rows, rows a label, and a sha256 over texts and labels in their order."""
+        digest = hashlib.sha256()
+        for pair in zip(self.texts, self.labels, strict=True):
+            digest.update(json.dumps(pair).encode())
+        return {"rows": len(self), "sha256": digest.hexdigest(), "labels": dict(sorted(Counter(self.labels).items()))}
+
+
+@dataclass(frozen=True, slots=True)
+class Splits:
+    """What a run learns from, chooses its epoch by, fits its temperature on, and is judged by.
+
+    No row is in two of them. `test` is None where the data has none; `warnings` are for the user to read.
+    """
+
+    train: Examples
+    validation: Examples
+    calibration: Examples
+    test: Examples | None
+    labels: list[str]
+    sources: dict[str, str]  # sha256 of every file that was read
+    warnings: list[str]
+
+
+def load(data: Path, config: TrainingConfig, columns: Columns) -> Splits:
+    """The splits of a folder with `train` (and `valid`, `test`), or of a single file.
+
+    Raises: DataError.
+    """
+    paths = _files(data)
+    parts = {name: read(path, columns) for name, path in paths.items()}
+    train, validation, test = parts["train"], parts.get("valid"), parts.get("test")
+    _check_classes(paths["train"], train)
+    warnings = _warnings(train, test)
+    rng = random.Random(config.seed)
+    if not data.is_dir():
+        test, train = _carve(train, config.test_share, rng)
+    validation, calibration, train = _hold_out(train, validation, config, rng)
+    labels = sorted(set(train.labels))
+    for name, examples in (("valid", validation), ("valid", calibration), ("test", test)):
+        check_known(paths.get(name, paths["train"]), examples, labels)
+    return Splits(
+        train=train,
+        validation=validation,
+        calibration=calibration,
+        test=test,
+        labels=labels,
+        sources={path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths.values()},
+        warnings=warnings,
+    )
+
+
+def read(path: Path, columns: Columns) -> Examples:
+    """All rows of one file. Raises: DataError that names the file and the line."""
+    examples = Examples([], [])
+    for line, row in _rows(path):
+        text, label = (_field(row, key, path, line) for key in (columns.text, columns.label))
+        if not isinstance(text, str):
+            raise DataError(f"{path}, line {line}: {columns.text!r} is {_shown(text)}, not a string")
+        if isinstance(label, bool | int):
+            label = str(label)
+        if not isinstance(label, str) or not label.strip():
+            raise DataError(f"{path}, line {line}: row without a label ({columns.label!r} is {_shown(label)})")
+        if any("\ud800" <= character <= "\udfff" for character in text + label):
+            raise DataError(f"{path}, line {line}: a lone surrogate, which is no character, in the text or the label")
+        examples.texts.append(text)
+        examples.labels.append(label)
+    if not examples.texts:
+        raise DataError(f"{path} has no rows")
+    return examples
+
+
+def read_texts(path: Path, columns: Columns) -> Iterator[str]:
+    """The texts of one file, labelled or not, without holding them all. Raises: DataError."""
+    yield from _texts(_rows(path), path, columns)
+
+
+def plain_texts(path: Path) -> Iterator[str]:
+    """A text a line of any other file. Raises: DataError."""
+    if not path.is_file():
+        raise DataError(f"{path} doesn't exist")
+    for _, line in _lines(path):
+        yield line.rstrip("\r\n")
+
+
+def stream_texts(stream: Iterable[bytes], columns: Columns, *, jsonl: bool) -> Iterator[str]:
+    """A text a line, or a JSON object a line, as they come. Raises: DataError."""
+    path = Path("stdin")
+    lines = _decoded(stream, path)
+    if jsonl:
+        yield from _texts(_objects(lines, path), path, columns)
+    else:
+        for _, line in lines:
+            yield line.rstrip("\r\n")
+
+
+def _texts(rows: Iterable[tuple[int, dict[str, Any]]], path: Path, columns: Columns) -> Iterator[str]:
+    for line, row in rows:
+        text = _field(row, columns.text, path, line)
+        if not isinstance(text, str):
+            raise DataError(f"{path}, line {line}: {columns.text!r} is {_shown(text)}, not a string")
+        yield text
+
+
+def _files(data: Path) -> dict[str, Path]:
+    if data.is_file():
+        return {"train": data}
+    if not data.is_dir():
+        raise DataError(f"{data} doesn't exist")
+    found = {name: _file(data, name) for name in ("train", "valid", "test")}
+    paths = {name: path for name, path in found.items() if path is not None}
+    if "train" not in paths:
+        raise DataError(f"{data} has no train file ({', '.join('train' + suffix for suffix in SUFFIXES)})")
+    return paths
+
+
+def _file(folder: Path, name: str) -> Path | None:
+    found = [path for suffix in SUFFIXES if (path := folder / (name + suffix)).is_file()]
+    if len(found) > 1:
+        raise DataError(f"{folder} has {' and '.join(path.name for path in found)}; one of them can be {name}")
+    return found[0] if found else None
+
+
+def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Rows with the line each begins at (a parquet file's rows are numbered from 1)."""
+    readers = [reader for suffix, reader in READERS.items() if path.name.endswith(suffix)]
+    if not readers:
+        raise DataError(f"{path} has none of the endings that can be read: {', '.join(SUFFIXES)}")
+    if not path.is_file():
+        raise DataError(f"{path} doesn't exist")
+    yield from readers[0](path)
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    try:
+        with gzip.open(path) if path.name.endswith(".gz") else path.open("rb") as file:
+            yield from _decoded(file, path)
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path} can't be read: {error}") from None
+
+
+def _decoded(file: Iterable[bytes], path: Path) -> Iterator[tuple[int, str]]:
+    """Numbered lines, with their ends: split at line feeds alone, as a text may hold other separators."""
+    for number, line in enumerate(file, start=1):
+        try:
+            yield number, line.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"{path}, line {number}: invalid UTF-8 (byte 0x{line[error.start]:02x} "
+                f"at position {error.start} of the line); save the file as UTF-8"
+            ) from None
+
+
+def _jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    return _objects(_lines(path), path)
+
+
+def _objects(lines: Iterable[tuple[int, str]], path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    for number, line in lines:
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{path}, line {number}: broken JSON: {error}") from None
+        if not isinstance(row, dict):
+            raise DataError(f"{path}, line {number}: {_shown(row)} isn't an object with keys")
+        yield number, row
+
+
+def _separated(path: Path, delimiter: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    # A field may be a whole document: the module's own limit of 128 KiB would refuse it.
+    csv.field_size_limit(1 << 30)
+    reader = csv.reader((line for _, line in _lines(path)), delimiter=delimiter, strict=True)
+    start = 1
+    try:
+        header = next(reader, None)
+        if header is None:
+            raise DataError(f"{path} has no rows")
+        start = reader.line_num + 1
+        for values in reader:
+            if values:
+                yield start, _record(header, values, path, start)
+            start = reader.line_num + 1
+    except csv.Error as error:
+        raise DataError(f"{path}, line {start}: broken CSV: {error}") from None
+
+
+def _record(header: list[str], values: list[str], path: Path, line: int) -> dict[str, Any]:
+    if len(values) != len(header):
+        raise DataError(f"{path}, line {line}: {len(values)} fields; the header has {len(header)}")
+    return dict(zip(header, values, strict=True))
+
+
+def _parquet(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        with pyarrow.parquet.ParquetFile(path) as file:
+            number = 0
+            for batch in file.iter_batches():
+                for row in batch.to_pylist():
+                    number += 1
+                    yield number, row
+    except (pyarrow.ArrowException, OSError) as error:
+        raise DataError(f"{path} can't be read as parquet: {error}") from None
+
+
+READERS: dict[str, Callable[[Path], Iterator[tuple[int, dict[str, Any]]]]] = {
+    ".jsonl": _jsonl,
+    ".jsonl.gz": _jsonl,
+    ".csv": lambda path: _separated(path, ","),
+    ".tsv": lambda path: _separated(path, "\t"),
+    ".parquet": _parquet,
+}
+
+
+def _field(row: dict[str, Any], key: str, path: Path, line: int) -> Any:
+    if key in row:
+        return row[key]
+    names = list(map(str, row))
+    near = difflib.get_close_matches(key, names, n=3, cutoff=0.4)
+    hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"it has {', '.join(map(repr, names[:8]))}"
+    raise DataError(f"{path}, line {line}: no column {key!r}; {hint} (--text-column and --label-column choose)")
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}…"
+
+
+def _check_classes(path: Path, train: Examples) -> None:
+    classes = len(set(train.labels))
+    if classes == 1:
+        raise DataError(f"{path} has one class only ({train.labels[0]!r}); at least 2 are needed")
+    if len(train) < 3 * classes:
+        raise DataError(
+            f"{path} has {len(train):,} rows for {classes:,} classes; at least 3 rows a class are needed "
+            "(is the label column the right one?)"
+        )
+
+
+def check_known(path: Path, examples: Examples | None, labels: list[str]) -> None:
+    """Raises: DataError if a label isn't one of `labels`."""
+    unknown = sorted(set(examples.labels) - set(labels)) if examples else []
+    if unknown:
+        raise DataError(
+            f"{path}: {', '.join(map(repr, unknown[:5]))} among the labels, but not among those of training"
+        )
+
+
+def _warnings(train: Examples, test: Examples | None) -> list[str]:
+    found = []
+    folded: dict[str, set[str]] = {}
+    for label in train.labels:
+        folded.setdefault(" ".join(label.split()).casefold(), set()).add(label)
+    found += [
+        f"labels that differ in case or spaces only: {', '.join(map(repr, sorted(names)))}"
+        for names in folded.values()
+        if len(names) > 1
+    ]
+    if empty := sum(not text.strip() for text in train.texts):
+        found.append(f"{empty:,} empty texts in train")
+    if test is not None:
+        known = set(train.texts)
+        if repeats := sum(text in known for text in test.texts):
+            found.append(f"{repeats:,} of {len(test):,} test texts are also in train, to the letter")
+    return found
+
+
+def _hold_out(
+    train: Examples, valid: Examples | None, config: TrainingConfig, rng: random.Random
+) -> tuple[Examples, Examples, Examples]:
+    """Validation, calibration, and what is left of train."""
+    held_out = config.validation_share + config.calibration_share
+    if valid is None:
+        valid, train = _carve(train, held_out, rng)
+    calibration, validation = _carve(valid, config.calibration_share / held_out, rng)
+    return validation, calibration, train
+
+
+def _carve(examples: Examples, share: float, rng: random.Random) -> tuple[Examples, Examples]:
+    """A share of every label's rows, at random, and the rest: of each label at least one row stays in the rest, and
+    where it has two, at least one is carved.
+    """
+    by_label: dict[str, list[int]] = {}
+    for index, label in enumerate(examples.labels):
+        by_label.setdefault(label, []).append(index)
+    carved: list[int] = []
+    for label in sorted(by_label):
+        indices = by_label[label]
+        rng.shuffle(indices)
+        carved += indices[: min(max(round(len(indices) * share), 1), len(indices) - 1)]
+    inside = set(carved)
+    return examples.take(sorted(carved)), examples.take([i for i in range(len(examples)) if i not in inside])

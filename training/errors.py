@@ -1,0 +1,18 @@
+"""What can go wrong while a classifier is made.
+
+TrainingError           one clear message; nothing was written
+├── ConfigError         a setting is unknown, or its value is out of range
+└── DataError           a file, line, column, text or label can't be used
+"""
+
+
+class TrainingError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+
+class ConfigError(TrainingError):
+    """A recipe or a setting can't be used; the message names the setting, the value and what is allowed."""
+
+
+class DataError(TrainingError):
+    """The data can't be used; the message names the file, and the line where there is one."""

@@ -1,0 +1,161 @@
+"""Fit a network: steps, epochs, moving average of the weights, early stop."""
+
+import copy
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import nn
+
+from model import collate
+from model.classifier import BATCH_TOKENS
+from model.network import Network
+from model.tokenization import Ids
+from training import batches, objective
+from training.config import TrainingConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A split as the network reads it."""
+
+    rows: list[Ids]
+    targets: list[int]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+@dataclass(frozen=True, slots=True)
+class EpochResult:
+    """What an epoch came to. `loss` is the objective's mean over training rows; the rest is on validation rows."""
+
+    epoch: int
+    loss: float
+    validation_loss: float
+    validation_accuracy: float
+    tokens_per_s: float
+    best: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """The best epoch's averaged weights, and how it went."""
+
+    weights: dict[str, torch.Tensor]
+    epochs: list[EpochResult]
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        return [asdict(epoch) for epoch in self.epochs]
+
+    @property
+    def tokens_per_s(self) -> float:
+        return sum(epoch.tokens_per_s for epoch in self.epochs) / len(self.epochs)
+
+
+class Progress(Protocol):
+    """Where the loop tells how far it is."""
+
+    def start(self, *, steps: int) -> None: ...
+    def step(self, *, loss: float, tokens_per_s: float) -> None: ...
+    def epoch(self, result: EpochResult) -> None: ...
+
+
+def fit(network: Network, train: Encoded, validation: Encoded, config: TrainingConfig, progress: Progress) -> Fitted:
+    """Train until the epochs are done or validation accuracy stops rising; ties go to the lower validation loss."""
+    device = next(network.parameters()).device
+    rng = random.Random(config.seed)
+    lengths = [len(row) for row in train.rows]
+    batch_tokens = min(config.batch_tokens, max(1, sum(lengths) // config.epoch_steps))
+    plan = [batches.epoch(lengths, max_tokens=batch_tokens, rng=rng) for _ in range(config.epochs)]
+    steps = sum(map(len, plan))
+    optimizer = make_optimizer(network, config)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(step, steps, config))
+    average = copy.deepcopy(network).requires_grad_(False).eval()
+    progress.start(steps=steps)
+    results: list[EpochResult] = []
+    best: tuple[float, float] = (-1.0, 0.0)
+    weights: dict[str, torch.Tensor] = {}
+    step = 0
+    for number, groups in enumerate(plan, start=1):
+        network.train()
+        started, tokens, total = time.perf_counter(), 0, 0.0
+        for group in groups:
+            batch = collate.collate(train.rows, group)
+            targets_B = torch.tensor([train.targets[index] for index in group], device=device)
+            ids_BT = torch.from_numpy(batch.ids_BT).to(device)
+            value = objective.loss(network, ids_BT, torch.from_numpy(batch.lengths_B).to(device), targets_B, config)
+            optimizer.zero_grad()
+            value.backward()  # type: ignore[no-untyped-call]  # torch's own gap
+            nn.utils.clip_grad_norm_(network.parameters(), config.clip)
+            optimizer.step()
+            scheduler.step()
+            step += 1
+            move_average(average, network, decay=min(config.average_decay, (1 + step) / (10 + step)))
+            tokens += int(batch.lengths_B.sum())
+            total += float(value.detach()) * len(group)
+            progress.step(loss=float(value.detach()), tokens_per_s=tokens / (time.perf_counter() - started))
+        seconds = time.perf_counter() - started
+        loss, accuracy = judge(average, validation)
+        improved = (accuracy, -loss) > best
+        results.append(EpochResult(number, total / len(train), loss, accuracy, tokens / seconds, improved))
+        progress.epoch(results[-1])
+        if improved:
+            best = (accuracy, -loss)
+            weights = {name: value.detach().cpu().clone() for name, value in average.state_dict().items()}
+        elif number - max(result.epoch for result in results if result.best) >= config.patience:
+            break
+    return Fitted(weights, results)
+
+
+def make_optimizer(network: nn.Module, config: TrainingConfig) -> torch.optim.AdamW:
+    """AdamW; biases aren't decayed, nor is the embedding, whose rare rows would only shrink."""
+    decayed = [p for name, p in network.named_parameters() if p.ndim > 1 and not name.startswith("embedding")]
+    chosen = {id(parameter) for parameter in decayed}
+    others = [parameter for parameter in network.parameters() if id(parameter) not in chosen]
+    groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.98))
+
+
+def rate(step: int, steps: int, config: TrainingConfig) -> float:
+    """The share of the learning rate at a step: up in a line over the warm-up, then down in a line to zero."""
+    warmup = max(1, round(steps * config.warmup_share))
+    return min((step + 1) / warmup, (steps - step) / max(1, steps - warmup + 1))
+
+
+def move_average(average: nn.Module, network: nn.Module, *, decay: float) -> None:
+    """average ← decay · average + (1 − decay) · network."""
+    with torch.no_grad():
+        torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1 - decay)
+
+
+def judge(network: Network, data: Encoded) -> tuple[float, float]:
+    """Mean cross-entropy and accuracy."""
+    device = next(network.parameters()).device
+    targets = torch.tensor(data.targets)
+    logits = torch.empty(len(data), network.head.out_features)
+    network.eval()
+    with torch.inference_mode():
+        for batch in collate.by_length(data.rows, max_tokens=BATCH_TOKENS):
+            ids_BT, lengths_B = (torch.from_numpy(part).to(device) for part in (batch.ids_BT, batch.lengths_B))
+            logits[batch.indices] = network(ids_BT, lengths_B).cpu()
+    loss = nn.functional.cross_entropy(logits, targets)
+    return float(loss), float((logits.argmax(dim=1) == targets).float().mean())
+
+
+def seed_everything(seed: int) -> None:
+    """Fix every generator that training draws from."""
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+
+
+def targets_of(labels: Sequence[str], names: Sequence[str]) -> list[int]:
+    index = {name: number for number, name in enumerate(names)}
+    return [index[label] for label in labels]

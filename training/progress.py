@@ -1,0 +1,80 @@
+"""How a run tells a person how far it is: a live bar on a terminal, a line an epoch elsewhere. On stderr."""
+
+import math
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from training.evaluate import Report
+from training.loop import EpochResult
+
+# A confusing wall of rows otherwise; the report in the bundle has every class.
+MOST_CLASSES_SHOWN = 40
+
+
+class TerminalProgress:
+    """A bar with loss, validation score, tokens a second and the time left."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._bar = Progress(
+            TextColumn("training"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f}%"),
+            TextColumn("loss {task.fields[loss]:.4f}"),
+            TextColumn("validation {task.fields[score]}"),
+            TextColumn("{task.fields[speed]:,.0f} tokens/s"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> "TerminalProgress":
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def start(self, *, steps: int) -> None:
+        self._task = self._bar.add_task("", total=steps, loss=math.nan, score="–", speed=0)
+
+    def step(self, *, loss: float, tokens_per_s: float) -> None:
+        if self._task is not None:
+            self._bar.update(self._task, advance=1, loss=loss, speed=tokens_per_s)
+
+    def epoch(self, result: EpochResult) -> None:
+        if self._task is not None:
+            self._bar.update(self._task, score=f"{result.validation_accuracy:.2%}")
+        self._console.print(
+            f"epoch {result.epoch}  loss {result.loss:.4f}  validation loss {result.validation_loss:.4f}"
+            f"  accuracy {result.validation_accuracy:.2%}  {result.tokens_per_s:,.0f} tokens/s"
+            f"{'  best' if result.best else ''}",
+            highlight=False,
+        )
+
+
+def show_report(console: Console, report: Report, *, title: str) -> None:
+    """A table a class, with the averages below."""
+    table = Table(title=title, title_justify="left")
+    table.add_column("class")
+    for name in ("precision", "recall", "F1", "rows"):
+        table.add_column(name, justify="right")
+    for score in report.classes[:MOST_CLASSES_SHOWN]:
+        figures = (f"{100 * value:.2f}" for value in (score.precision, score.recall, score.f1))
+        table.add_row(score.label, *figures, f"{score.rows:,}")
+    if len(report.classes) > MOST_CLASSES_SHOWN:
+        table.add_row(f"… {len(report.classes) - MOST_CLASSES_SHOWN} more in the report", "", "", "", "")
+    table.caption = (
+        f"accuracy {report.accuracy:.2%}   macro-F1 {report.macro_f1:.2%}   ECE {report.ece:.4f}"
+        f"   {report.rows:,} rows, {report.truncated:,} cut"
+    )
+    table.caption_justify = "left"
+    console.print(table)

@@ -1,0 +1,226 @@
+"""One training run, from labelled text to a bundle, in reading order."""
+
+import shlex
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+from rich.console import Console
+
+from model import bundle
+from model.calibration import Calibration
+from model.classifier import Classifier
+from model.config import ClassifierConfig, NetworkConfig
+from model.engine_onnx import OnnxEngine
+from model.errors import DeviceError
+from model.network import Network, initialise
+from model.tokenization import Tokenization
+from training import calibrate, data, evaluate, export, loop, progress, tokenizer
+from training.config import TrainingConfig
+from training.data import Columns, Examples, Splits
+from training.errors import TrainingError
+from training.evaluate import Report
+from training.loop import Encoded, Fitted
+
+PROBES = 8
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run made, as its closing JSON line says it."""
+
+    bundle: str
+    version: str
+    metrics: dict[str, dict[str, Any]]
+    seconds: float
+    tokens_per_s: float
+
+
+def run(
+    source: Path,
+    out: Path,
+    config: TrainingConfig,
+    *,
+    columns: Columns,
+    device: str,
+    console: Console,
+    overwrite: bool = False,
+) -> Outcome:
+    """Train on `source`, write the bundle `out`, and load it again.
+
+    Raises: TrainingError before anything is written; nothing is left behind.
+    """
+    started = time.perf_counter()
+    _refuse_existing(out, overwrite=overwrite)
+    chosen = choose_device(device)
+    loop.seed_everything(config.seed)
+    torch.set_num_threads(config.threads or torch.get_num_threads())
+
+    splits = data.load(source, config, columns)
+    _tell(console, splits, chosen)
+    tokenization = Tokenization(tokenizer.train(splits.train.texts, config), max_tokens=config.max_tokens)
+    shape = _shape(splits, tokenization, config)
+    network, fitted = _fit(splits, tokenization, shape, config, device=chosen, console=console)
+
+    weights = served_weights(network, fitted)
+    graph = export.to_onnx(shape.network, {name: value.numpy() for name, value in weights.items()})
+    classifier = Classifier(shape, tokenization, OnnxEngine(graph, threads=config.threads), Calibration())
+    calibration = _calibrate(classifier, splits)
+    classifier = Classifier(shape, tokenization, classifier.engine, calibration)
+    reports = _reports(classifier, splits)
+
+    seconds = time.perf_counter() - started
+    parts = bundle.Parts(
+        config=shape,
+        weights=safetensors.torch.save(weights),
+        graph=graph,
+        tokenizer=tokenization.to_json(),
+        calibration=calibration,
+        probes=_probes(classifier, splits),
+        report=_document(config, splits, fitted, reports, seconds=seconds, device=chosen),
+        extra={},
+    )
+    manifest = bundle.write(out, parts, created=datetime.now(UTC), commit=_commit(), overwrite=overwrite)
+    bundle.Bundle.open(out).classifier(device="cpu")
+    for name, report in reports.items():
+        progress.show_report(console, report, title=f"{out.name} on {name}")
+    metrics = {name: report.summary() for name, report in reports.items()}
+    return Outcome(str(out), manifest.version, metrics, round(seconds, 1), round(fitted.tokens_per_s))
+
+
+def choose_device(wanted: str) -> torch.device:
+    """Raises: DeviceError if CUDA is wanted and not there."""
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise DeviceError("device 'cuda' was asked for, but torch finds no CUDA device here")
+    return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def served_weights(network: Network, fitted: Fitted) -> dict[str, torch.Tensor]:
+    """The best weights as they are served: on the CPU, float32, with the normalised embedding folded in."""
+    network = network.cpu()
+    network.load_state_dict(fitted.weights)
+    network.fold()
+    return {name: value.detach().contiguous() for name, value in network.state_dict().items()}
+
+
+def _refuse_existing(out: Path, *, overwrite: bool) -> None:
+    if out.exists() and not overwrite:
+        raise TrainingError(f"{out} exists; choose another --out, or --force to replace it")
+    if out.is_dir() and not (out / bundle.MANIFEST).exists() and any(out.iterdir()):
+        raise TrainingError(f"{out} exists and is no bundle; it won't be replaced")
+
+
+def _tell(console: Console, splits: Splits, device: torch.device) -> None:
+    parts = ("train", "validation", "calibration", "test")
+    rows = ", ".join(f"{name} {len(part):,}" for name in parts if (part := getattr(splits, name)) is not None)
+    console.print(f"rows: {rows}; {len(splits.labels):,} classes; device: {device.type}", highlight=False)
+    for warning in splits.warnings:
+        console.print(f"warning: {warning}", style="yellow", highlight=False, markup=False)
+
+
+def _shape(splits: Splits, tokenization: Tokenization, config: TrainingConfig) -> ClassifierConfig:
+    return ClassifierConfig(
+        kind="single-label",
+        labels=splits.labels,
+        max_tokens=config.max_tokens,
+        network=NetworkConfig(
+            vocabulary_size=tokenization.vocabulary_size,
+            embedding_size=config.embedding_size,
+            hidden_size=config.hidden_size,
+            bidirectional=config.bidirectional,
+            classes=len(splits.labels),
+        ),
+    )
+
+
+def _fit(
+    splits: Splits,
+    tokenization: Tokenization,
+    shape: ClassifierConfig,
+    config: TrainingConfig,
+    *,
+    device: torch.device,
+    console: Console,
+) -> tuple[Network, Fitted]:
+    network = Network(
+        shape.network,
+        embedding_dropout=config.embedding_dropout,
+        pooled_dropout=config.pooled_dropout,
+        normalise=config.normalise_embedding,
+    )
+    initialise(network, forget_bias=config.forget_bias)
+    network.to(device)
+    train, validation = (_encode(part, tokenization, shape.labels) for part in (splits.train, splits.validation))
+    with progress.TerminalProgress(console) as bar:
+        return network, loop.fit(network, train, validation, config, bar)
+
+
+def _encode(examples: Examples, tokenization: Tokenization, labels: list[str]) -> Encoded:
+    rows = [tokens.ids for tokens in tokenization.encode(examples.texts)]
+    return Encoded(rows, loop.targets_of(examples.labels, labels))
+
+
+def _calibrate(classifier: Classifier, splits: Splits) -> Calibration:
+    rows = classifier.encode(splits.calibration.texts)
+    targets_N = np.asarray(loop.targets_of(splits.calibration.labels, splits.labels), dtype=np.int64)
+    return calibrate.fit(classifier.logits([tokens.ids for tokens in rows]), targets_N)
+
+
+def _reports(classifier: Classifier, splits: Splits) -> dict[str, Report]:
+    parts = {"valid": splits.validation} | ({"test": splits.test} if splits.test is not None else {})
+    return {name: evaluate.evaluate(classifier, part.texts, part.labels) for name, part in parts.items()}
+
+
+def _probes(classifier: Classifier, splits: Splits) -> bundle.Probes:
+    """A few short texts of the user's data, so that a replay at load is quick."""
+    texts = sorted({text for text in splits.validation.texts if text.strip()}, key=lambda text: (len(text), text))
+    chosen = texts[:: max(1, len(texts) // PROBES)][:PROBES]
+    predictions = classifier.predict(chosen)
+    return bundle.Probes(
+        probes=[bundle.Probe(text=text, probs=found.probs) for text, found in zip(chosen, predictions, strict=True)]
+    )
+
+
+def _document(
+    config: TrainingConfig,
+    splits: Splits,
+    fitted: Fitted,
+    reports: dict[str, Report],
+    *,
+    seconds: float,
+    device: torch.device,
+) -> dict[str, Any]:
+    parts = ("train", "validation", "calibration", "test")
+    return {
+        "metrics": {name: report.model_dump() for name, report in reports.items()},
+        "data": {
+            "files": splits.sources,
+            "splits": {name: part.fingerprint() for name in parts if (part := getattr(splits, name)) is not None},
+            "warnings": splits.warnings,
+        },
+        "history": fitted.history,
+        "seed": config.seed,
+        "seconds": round(seconds, 1),
+        "tokens_per_s": round(fitted.tokens_per_s),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "threads": torch.get_num_threads(),
+        "settings": config.model_dump(),
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+    }
+
+
+def _commit() -> str | None:
+    """The commit of this checkout, if it is one, with a mark where files differ from it."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return found.stdout.strip()

@@ -1,0 +1,46 @@
+"""Make the tokenizer from the train split alone."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import tokenizers
+from tokenizers import Regex, models, normalizers, pre_tokenizers
+
+from model.tokenization import PAD, UNKNOWN
+from training.config import TrainingConfig
+
+# Words, the parts of English contractions (the Penn Treebank's: did|n't, it|'s), and every other sign by itself.
+WORDS = r"\w+(?=n't\b)|n't\b|'\w+|\w+|[^\w\s]"
+
+
+def train(texts: Sequence[str], config: TrainingConfig) -> tokenizers.Tokenizer:
+    """A word-level tokenizer of the most frequent words; the rest is unknown. Ties are broken by the alphabet."""
+    tokenizer = tokenizers.Tokenizer(models.WordLevel({"<pad>": PAD, "<unk>": UNKNOWN}, unk_token="<unk>"))
+    tokenizer.normalizer = _normalizer(lowercase=config.lowercase)
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(WORDS), behavior="removed", invert=True)
+    vocabulary = _vocabulary(_count(texts, tokenizer), config)
+    tokenizer.model = models.WordLevel(vocabulary, unk_token="<unk>")
+    return tokenizer
+
+
+def _normalizer(*, lowercase: bool) -> normalizers.Normalizer:
+    steps = [normalizers.NFKC(), normalizers.Replace("’", "'")]
+    return normalizers.Sequence([*steps, normalizers.Lowercase()] if lowercase else steps)
+
+
+def _count(texts: Sequence[str], tokenizer: tokenizers.Tokenizer) -> Counter[str]:
+    counts: Counter[str] = Counter()
+    for text in texts:
+        normalized = tokenizer.normalizer.normalize_str(text)
+        counts.update(word for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(normalized))
+    return counts
+
+
+def _vocabulary(counts: Counter[str], config: TrainingConfig) -> dict[str, int]:
+    vocabulary = {"<pad>": PAD, "<unk>": UNKNOWN}
+    frequent = sorted(
+        (word for word, count in counts.items() if count >= config.min_count), key=lambda word: (-counts[word], word)
+    )
+    for word in frequent[: config.max_vocabulary - len(vocabulary)]:
+        vocabulary[word] = len(vocabulary)
+    return vocabulary

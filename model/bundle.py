@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from model.calibration import Calibration
 from model.classifier import Classifier
-from model.config import ClassifierConfig
+from model.config import WEIGHTS, ClassifierConfig
 from model.engine import Device, Engine, choose
 from model.errors import BundleError
 from model.tokenization import Tokenization
@@ -28,7 +28,6 @@ from model.tokenization import Tokenization
 FORMAT = 1
 MANIFEST = "manifest.json"
 CONFIG = "config.json"
-WEIGHTS = "weights.safetensors"
 GRAPH = "network.onnx"
 TOKENIZER = "tokenizer.json"
 CALIBRATION = "calibration.json"
@@ -176,8 +175,9 @@ class Bundle:
             expected = np.asarray(probe.probs)
             if found.shape != expected.shape or not np.allclose(found, expected, rtol=0, atol=PROBE_TOLERANCE):
                 raise BundleError(
-                    f"{self.path / PROBES}: on {classifier.engine.name} probe {number} gives {found.round(6).tolist()}; "
-                    f"{expected.round(6).tolist()} was recorded, and {PROBE_TOLERANCE} is allowed"
+                    f"{self.path / PROBES}: probe {number} gives {found.round(6).tolist()} "
+                    f"on {classifier.engine.name}; {expected.round(6).tolist()} was recorded, "
+                    f"and {PROBE_TOLERANCE} is allowed"
                 )
 
 

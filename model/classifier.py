@@ -9,6 +9,7 @@ from model import collate
 from model.calibration import Calibration, Floats, probabilities
 from model.config import ClassifierConfig
 from model.engine import Engine
+from model.errors import EngineError
 from model.tokenization import Ids, Tokenization, Tokens
 
 # Padded tokens in one call of the engine. Large enough to fill the cores, small enough for their caches.
@@ -46,10 +47,14 @@ class Classifier:
         return probabilities(self.logits(rows), self._calibration, self.config.kind)
 
     def logits(self, rows: Sequence[Ids]) -> Floats:
-        """Logits (N, C) before calibration: what a calibration is fitted on."""
+        """Logits (N, C) before calibration: what a calibration is fitted on. Raises: EngineError."""
         logits_NC = np.empty((len(rows), len(self.config.labels)), dtype=np.float32)
         for batch in collate.by_length(rows, max_tokens=BATCH_TOKENS):
-            logits_NC[batch.indices] = self.engine.scores(batch)
+            scores_BC = self.engine.scores(batch)
+            # numpy would spread one row over all of the batch.
+            if scores_BC.shape != (expected := (len(batch.indices), len(self.config.labels))):
+                raise EngineError(f"{self.engine.name} gave scores of shape {scores_BC.shape}; {expected} was expected")
+            logits_NC[batch.indices] = scores_BC
         return logits_NC
 
     def predict(self, texts: Sequence[str], *, truncate: bool = True) -> list[Prediction]:

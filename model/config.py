@@ -4,6 +4,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+# The truth of a bundle; the ONNX graph beside it points into this file by name.
+WEIGHTS = "weights.safetensors"
+
 Kind = Literal["single-label", "multi-label"]
 
 

@@ -35,7 +35,7 @@ def choose(device: Device, config: NetworkConfig, *, weights: bytes, graph: byte
         return TorchEngine(config, weights, device="cuda")
     from model.engine_onnx import OnnxEngine
 
-    return OnnxEngine(graph, threads=threads)
+    return OnnxEngine(graph, weights, threads=threads)
 
 
 def cuda_is_here() -> bool:

@@ -4,6 +4,7 @@ import onnxruntime
 
 from model.calibration import Floats
 from model.collate import Batch
+from model.config import WEIGHTS
 from model.errors import BundleError
 
 # The wheel can report usage; nothing leaves a user's machine from here.
@@ -13,12 +14,16 @@ onnxruntime.disable_telemetry_events()
 class OnnxEngine:
     """logits_BC of a batch, on the CPU. Inputs of the graph: `ids` int64 (B, T), `lengths` int64 (B)."""
 
-    def __init__(self, graph: bytes, *, threads: int = 0) -> None:
-        """`threads` for one batch; 0 takes one a physical core. Raises: BundleError if the graph can't be loaded."""
+    def __init__(self, graph: bytes, weights: bytes, *, threads: int = 0) -> None:
+        """`graph` points into `weights`, the safetensors file; `threads` for one batch, 0 takes one a physical core.
+
+        Raises: BundleError if the graph can't be loaded.
+        """
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         # A spinning pool holds every core of an idle server.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.add_external_initializers_from_files_in_memory([WEIGHTS], [weights], [len(weights)])
         try:
             self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's errors share no public base

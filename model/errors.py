@@ -3,6 +3,7 @@
 ModelError
 ├── BundleError     a bundle is missing, damaged, of a newer format, or does not reproduce its probes
 ├── DeviceError     the wanted device, or the library that drives it, is not there
+├── EngineError     an engine's answer has another shape than its batch and the labels
 └── TextError       a text can't be classified as asked; knows its index in the caller's list
 """
 
@@ -17,6 +18,10 @@ class BundleError(ModelError):
 
 class DeviceError(ModelError):
     """No engine can run on the wanted device."""
+
+
+class EngineError(ModelError):
+    """An engine gave something else than a row for each row and a logit for each label."""
 
 
 class TextError(ModelError):

@@ -1,28 +1,40 @@
 """The network as an ONNX graph, written operator by operator.
 
+The embedding is most of a bundle's bytes, and stands in it once: the graph points into the safetensors file, by
+ONNX's own external data, so that any ONNX tool can open `network.onnx` where it lies.
+
 B rows, T tokens, E embedding, H hidden units a direction, D directions, C classes.
 
 ONNX's LSTM takes the rows' lengths, so one operator reads both directions; the exporter of torch would trace our
 reversals instead. Torch's gate order is input, forget, candidate, output; ONNX's is input, output, forget, candidate.
 """
 
+import json
+import struct
 from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
 import onnx
+import safetensors.numpy
 from onnx import TensorProto, helper, numpy_helper
 
-from model.config import NetworkConfig
+from model.config import WEIGHTS, NetworkConfig
 
 Array = npt.NDArray[np.float32]
 
 OPSET = 17  # onnxruntime 1.12 and later
 GATES = (0, 3, 1, 2)
+# Tensors that the graph reads as they lie in the safetensors file, by their names in the graph.
+SHARED = {"embedding": "embedding.weight", "head_weight": "head.weight", "head_bias": "head.bias"}
 
 
-def to_onnx(config: NetworkConfig, weights: Mapping[str, Array]) -> bytes:
-    """The graph (ids int64 (B, T), lengths int64 (B)) -> logits float32 (B, C), float32 throughout."""
+def to_onnx(config: NetworkConfig, weights: bytes) -> bytes:
+    """The graph (ids int64 (B, T), lengths int64 (B)) -> logits float32 (B, C), float32 throughout.
+
+    `weights` are the bytes of the safetensors file that will lie beside it.
+    """
+    arrays = safetensors.numpy.load(weights)
     graph = helper.make_graph(
         _nodes(config),
         "lembra",
@@ -31,11 +43,12 @@ def to_onnx(config: NetworkConfig, weights: Mapping[str, Array]) -> bytes:
             helper.make_tensor_value_info("lengths", TensorProto.INT64, ["B"]),
         ],
         outputs=[helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["B", config.classes])],
-        initializer=[numpy_helper.from_array(value, name) for name, value in _initializers(config, weights).items()],
+        initializer=[numpy_helper.from_array(value, name) for name, value in _initializers(config, arrays).items()],
     )
     network = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="lembra")
     network.ir_version = 8  # the one of opset 17
     onnx.checker.check_model(network, full_check=True)
+    _share(network, weights)
     return bytes(network.SerializeToString(deterministic=True))
 
 
@@ -46,12 +59,10 @@ def _initializers(config: NetworkConfig, weights: Mapping[str, Array]) -> dict[s
         return np.stack([_onnx_gates(weights[f"lstm.{d}.{name}_l0"]) for d in directions])
 
     return {
-        "embedding": weights["embedding.weight"],
+        **{name: weights[tensor] for name, tensor in SHARED.items()},
         "W": stack("weight_ih"),
         "R": stack("weight_hh"),
         "bias": np.concatenate([stack("bias_ih"), stack("bias_hh")], axis=1),
-        "head_weight": weights["head.weight"],
-        "head_bias": weights["head.bias"],
         "merge_directions": np.asarray([0, 0, -1], dtype=np.int64),
         "merge_last": np.asarray([0, -1], dtype=np.int64),
         "axis_1": np.asarray([1], dtype=np.int64),
@@ -61,6 +72,21 @@ def _initializers(config: NetworkConfig, weights: Mapping[str, Array]) -> dict[s
         "floor": np.asarray(-1, dtype=np.float32),
         "nothing": np.asarray(0, dtype=np.float32),
     }
+
+
+def _share(network: onnx.ModelProto, weights: bytes) -> None:
+    """Replace the values of SHARED by places in the safetensors file: 8 bytes of header length, header, tensors."""
+    (header_size,) = struct.unpack("<Q", weights[:8])
+    header = json.loads(weights[8 : 8 + header_size])
+    for tensor in network.graph.initializer:
+        if tensor.name in SHARED:
+            start, end = header[SHARED[tensor.name]]["data_offsets"]
+            place = {"location": WEIGHTS, "offset": 8 + header_size + start, "length": end - start}
+            tensor.ClearField("raw_data")
+            tensor.data_location = TensorProto.EXTERNAL
+            tensor.external_data.extend(
+                onnx.StringStringEntryProto(key=key, value=str(value)) for key, value in place.items()
+            )
 
 
 def _onnx_gates(value: Array) -> Array:

@@ -13,6 +13,7 @@ from torch import nn
 
 from model import collate
 from model.classifier import BATCH_TOKENS
+from model.collate import Batch
 from model.network import Network
 from model.tokenization import Ids
 from training import batches, objective
@@ -68,49 +69,75 @@ class Progress(Protocol):
 
 def fit(network: Network, train: Encoded, validation: Encoded, config: TrainingConfig, progress: Progress) -> Fitted:
     """Train until the epochs are done or validation accuracy stops rising; ties go to the lower validation loss."""
-    device = next(network.parameters()).device
-    rng = random.Random(config.seed)
-    lengths = [len(row) for row in train.rows]
-    batch_tokens = min(config.batch_tokens, max(1, sum(lengths) // config.epoch_steps))
-    plan = [batches.epoch(lengths, max_tokens=batch_tokens, rng=rng) for _ in range(config.epochs)]
-    steps = sum(map(len, plan))
-    optimizer = make_optimizer(network, config)
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(step, steps, config))
-    average = copy.deepcopy(network).requires_grad_(False).eval()
-    progress.start(steps=steps)
+    plan = _plan(train, config)
+    learner = Learner(network, config, steps=sum(map(len, plan)))
+    progress.start(steps=learner.steps)
     results: list[EpochResult] = []
     best: tuple[float, float] = (-1.0, 0.0)
     weights: dict[str, torch.Tensor] = {}
-    step = 0
     for number, groups in enumerate(plan, start=1):
-        network.train()
-        started, tokens, total = time.perf_counter(), 0, 0.0
-        for group in groups:
-            batch = collate.collate(train.rows, group)
-            targets_B = torch.tensor([train.targets[index] for index in group], device=device)
-            ids_BT = torch.from_numpy(batch.ids_BT).to(device)
-            value = objective.loss(network, ids_BT, torch.from_numpy(batch.lengths_B).to(device), targets_B, config)
-            optimizer.zero_grad()
-            value.backward()  # type: ignore[no-untyped-call]  # torch's own gap
-            nn.utils.clip_grad_norm_(network.parameters(), config.clip)
-            optimizer.step()
-            scheduler.step()
-            step += 1
-            move_average(average, network, decay=min(config.average_decay, (1 + step) / (10 + step)))
-            tokens += int(batch.lengths_B.sum())
-            total += float(value.detach()) * len(group)
-            progress.step(loss=float(value.detach()), tokens_per_s=tokens / (time.perf_counter() - started))
-        seconds = time.perf_counter() - started
-        loss, accuracy = judge(average, validation)
+        train_loss, tokens_per_s = _epoch(learner, train, groups, progress)
+        loss, accuracy = judge(learner.average, validation)
         improved = (accuracy, -loss) > best
-        results.append(EpochResult(number, total / len(train), loss, accuracy, tokens / seconds, improved))
+        results.append(EpochResult(number, train_loss, loss, accuracy, tokens_per_s, improved))
         progress.epoch(results[-1])
         if improved:
             best = (accuracy, -loss)
-            weights = {name: value.detach().cpu().clone() for name, value in average.state_dict().items()}
+            weights = {name: value.detach().cpu().clone() for name, value in learner.average.state_dict().items()}
         elif number - max(result.epoch for result in results if result.best) >= config.patience:
             break
     return Fitted(weights, results)
+
+
+class Learner:
+    """A network being trained: its optimizer, its schedule, and the moving average of its weights."""
+
+    def __init__(self, network: Network, config: TrainingConfig, *, steps: int) -> None:
+        self.steps = steps
+        self.average = copy.deepcopy(network).requires_grad_(False).eval()
+        self._network = network
+        self._config = config
+        self._optimizer = make_optimizer(network, config)
+        self._scheduler = torch.optim.lr_scheduler.LambdaLR(self._optimizer, lambda step: rate(step, steps, config))
+        self._step = 0
+        self._device = next(network.parameters()).device
+
+    def step(self, batch: Batch, targets: list[int]) -> float:
+        """One step of the optimizer; returns the batch's mean loss."""
+        self._network.train()
+        self._optimizer.zero_grad()
+        ids_BT, lengths_B = (torch.from_numpy(part).to(self._device) for part in (batch.ids_BT, batch.lengths_B))
+        targets_B = torch.tensor(targets, device=self._device)
+        loss = objective.backward(self._network, ids_BT, lengths_B, targets_B, self._config)
+        nn.utils.clip_grad_norm_(self._network.parameters(), self._config.clip)
+        self._optimizer.step()
+        self._scheduler.step()
+        self._step += 1
+        # A young average follows closely, or it would be made of the starting weights.
+        decay = min(self._config.average_decay, (1 + self._step) / (10 + self._step))
+        move_average(self.average, self._network, decay=decay)
+        return loss
+
+
+def _plan(train: Encoded, config: TrainingConfig) -> list[list[list[int]]]:
+    """The groups of rows of every epoch."""
+    rng = random.Random(config.seed)
+    lengths = [len(row) for row in train.rows]
+    batch_tokens = min(config.batch_tokens, max(1, sum(lengths) // config.epoch_steps))
+    return [batches.epoch(lengths, max_tokens=batch_tokens, rng=rng) for _ in range(config.epochs)]
+
+
+def _epoch(learner: Learner, train: Encoded, groups: list[list[int]], progress: Progress) -> tuple[float, float]:
+    """One pass; returns the mean loss of a row, and tokens a second."""
+    started, tokens, total = time.perf_counter(), 0, 0.0
+    for group in groups:
+        batch = collate.collate(train.rows, group)
+        loss = learner.step(batch, [train.targets[index] for index in group])
+        tokens += int(batch.lengths_B.sum())
+        total += loss * len(group)
+        tokens_per_s = tokens / (time.perf_counter() - started)
+        progress.step(loss=loss, tokens_per_s=tokens_per_s)
+    return total / len(train), tokens_per_s
 
 
 def make_optimizer(network: nn.Module, config: TrainingConfig) -> torch.optim.AdamW:

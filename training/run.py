@@ -69,9 +69,9 @@ def run(
     shape = _shape(splits, tokenization, config)
     network, fitted = _fit(splits, tokenization, shape, config, device=chosen, console=console)
 
-    weights = served_weights(network, fitted)
-    graph = export.to_onnx(shape.network, {name: value.numpy() for name, value in weights.items()})
-    classifier = Classifier(shape, tokenization, OnnxEngine(graph, threads=config.threads), Calibration())
+    weights = safetensors.torch.save(served_weights(network, fitted))
+    graph = export.to_onnx(shape.network, weights)
+    classifier = Classifier(shape, tokenization, OnnxEngine(graph, weights, threads=config.threads), Calibration())
     calibration = _calibrate(classifier, splits)
     classifier = Classifier(shape, tokenization, classifier.engine, calibration)
     reports = _reports(classifier, splits)
@@ -79,7 +79,7 @@ def run(
     seconds = time.perf_counter() - started
     parts = bundle.Parts(
         config=shape,
-        weights=safetensors.torch.save(weights),
+        weights=weights,
         graph=graph,
         tokenizer=tokenization.to_json(),
         calibration=calibration,

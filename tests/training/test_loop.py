@@ -1,0 +1,83 @@
+"""training.loop: schedule, average, early stop."""
+
+import numpy as np
+import pytest
+import torch
+
+from model.config import NetworkConfig
+from model.network import Network, initialise
+from training import loop
+from training.config import TrainingConfig
+from training.loop import Encoded, EpochResult
+
+SHAPE = NetworkConfig(vocabulary_size=6, embedding_size=8, hidden_size=8, classes=2)
+
+
+class Silent:
+    """Progress that nobody watches."""
+
+    def start(self, *, steps: int) -> None: ...
+    def step(self, *, loss: float, tokens_per_s: float) -> None: ...
+    def epoch(self, result: EpochResult) -> None: ...
+
+
+def made(seed: int = 0) -> Network:
+    torch.manual_seed(seed)
+    network = Network(SHAPE)
+    initialise(network)
+    return network
+
+
+def example(size: int, seed: int = 0) -> Encoded:
+    """The label is whether token 3 occurs."""
+    rng = np.random.default_rng(seed)
+    rows = [rng.integers(2, 6, size=rng.integers(1, 7)) for _ in range(size)]
+    return Encoded(rows, [int(3 in row) for row in rows])
+
+
+def test_it_learns_what_can_be_learned() -> None:
+    """A rule over tokens is found, on rows that weren't trained on."""
+    config = TrainingConfig(epochs=5, epoch_steps=60, learning_rate=0.01, average_decay=0.9, pooled_dropout=0.1)
+    fitted = loop.fit(made(), example(600), example(100, seed=1), config, Silent())
+    assert max(result.validation_accuracy for result in fitted.epochs) >= 0.97
+
+
+def test_it_stops_when_validation_has_stopped_rising() -> None:
+    """Labels at random can't be learned: patience ends the run early, and the best epoch's weights are kept."""
+    data = example(40)
+    noise = Encoded(data.rows, np.random.default_rng(3).integers(0, 2, size=40).tolist())
+    config = TrainingConfig(epochs=50, epoch_steps=2, patience=2)
+    fitted = loop.fit(made(), noise, noise, config, Silent())
+    best = max(result.epoch for result in fitted.epochs if result.best)
+    assert len(fitted.epochs) == best + 2 < 50
+    network = made()
+    network.load_state_dict(fitted.weights)
+    assert loop.judge(network, noise)[1] == pytest.approx(fitted.epochs[best - 1].validation_accuracy)
+
+
+def test_the_rate_rises_then_falls_to_almost_nothing() -> None:
+    """Warm-up over its share of the steps, then a line down; never zero, never above one."""
+    config = TrainingConfig(warmup_share=0.1)
+    rates = [loop.rate(step, 100, config) for step in range(100)]
+    assert rates[:10] == sorted(rates[:10])
+    assert rates[9:] == sorted(rates[9:], reverse=True)
+    assert max(rates) == 1.0
+    assert 0 < rates[-1] < 0.02
+
+
+def test_the_average_follows_slowly() -> None:
+    """average ← decay · average + (1 − decay) · network, for every parameter."""
+    average, network = made(0), made(1)
+    before = average.head.weight.detach().clone()
+    loop.move_average(average, network, decay=0.75)
+    assert torch.allclose(average.head.weight, 0.75 * before + 0.25 * network.head.weight)
+
+
+def test_biases_and_the_embedding_are_not_decayed() -> None:
+    """Weight decay is for the matrices of the LSTM and the head."""
+    network = made()
+    decayed, rest = loop.make_optimizer(network, TrainingConfig(weight_decay=0.1)).param_groups
+    assert (decayed["weight_decay"], rest["weight_decay"]) == (0.1, 0.0)
+    assert {id(p) for p in decayed["params"]} == {
+        id(p) for name, p in network.named_parameters() if name.startswith(("lstm", "head")) and "weight" in name
+    }

@@ -1,0 +1,73 @@
+"""training.objective: the loss and its gradient."""
+
+import pytest
+import torch
+
+from model.config import NetworkConfig
+from model.network import Network, initialise
+from model.tokenization import PAD, UNKNOWN
+from training import objective
+from training.config import TrainingConfig
+
+IDS = torch.tensor([[3, 4, 5], [6, 7, PAD]])
+LENGTHS = torch.tensor([3, 2])
+TARGETS = torch.tensor([0, 1])
+
+
+@pytest.fixture
+def network() -> Network:
+    torch.manual_seed(0)
+    made = Network(NetworkConfig(vocabulary_size=9, embedding_size=6, hidden_size=5, classes=2), normalise=True)
+    initialise(made)
+    return made
+
+
+def gradients(network: Network) -> dict[str, torch.Tensor]:
+    found = {
+        name: parameter.grad.clone() for name, parameter in network.named_parameters() if parameter.grad is not None
+    }
+    network.zero_grad()
+    return found
+
+
+def test_walking_back_in_parts_gives_the_whole_gradient(network: Network) -> None:
+    """The gradient equals autograd's, taken at once, of clean plus adversarial loss."""
+    config = TrainingConfig(word_dropout=0, adversarial_weight=0.7, adversarial_norm=0.5)
+    objective.backward(network, IDS, LENGTHS, TARGETS, config)
+    found = gradients(network)
+    vectors = network.embed(IDS)
+    clean = torch.nn.functional.cross_entropy(network.read(vectors, LENGTHS), TARGETS)
+    (gradient,) = torch.autograd.grad(clean, vectors, retain_graph=True)
+    move = 0.5 * gradient / gradient.flatten(1).norm(dim=1)[:, None, None]
+    moved = torch.nn.functional.cross_entropy(network.read(vectors + move, LENGTHS), TARGETS)
+    (clean + 0.7 * moved).backward()
+    for name, expected in gradients(network).items():
+        assert torch.allclose(found[name], expected, atol=1e-6), name
+
+
+def test_the_move_has_the_given_length_and_spares_padding(network: Network) -> None:
+    """Each row is moved by the whole norm, whatever its length, and only where there is text."""
+    vectors = network.embed(IDS).detach().requires_grad_()
+    torch.nn.functional.cross_entropy(network.read(vectors, LENGTHS), TARGETS).backward()
+    move = objective.perturb(vectors, vectors.grad, norm=3.0).detach() - vectors.detach()
+    assert torch.allclose(move.flatten(1).norm(dim=1), torch.tensor([3.0, 3.0]))
+    assert move[1, 2].abs().sum() == 0
+
+
+def test_the_move_raises_the_loss(network: Network) -> None:
+    """An adversary that helped would be none."""
+    vectors = network.embed(IDS).detach().requires_grad_()
+    clean = torch.nn.functional.cross_entropy(network.read(vectors, LENGTHS), TARGETS)
+    clean.backward()
+    moved = objective.perturb(vectors, vectors.grad, norm=0.1)
+    assert torch.nn.functional.cross_entropy(network.read(moved, LENGTHS), TARGETS) > clean
+
+
+def test_dropped_words_become_unknown_and_padding_stays() -> None:
+    """A share of the words, drawn by torch's generator."""
+    torch.manual_seed(0)
+    ids = torch.full((100, 100), 5)
+    ids[:, 90:] = PAD
+    dropped = objective.drop_words(ids, 0.3)
+    assert (dropped[:, 90:] == PAD).all()
+    assert 0.27 < (dropped[:, :90] == UNKNOWN).float().mean() < 0.33

@@ -1,0 +1,155 @@
+"""training.run, through the `lembra` command: a bundle or one clear message, never something between."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner, Result
+
+import cli
+from model.bundle import Bundle
+
+ROWS = [(f"{word} number {number}", label) for number in range(40) for word, label in (("good", "up"), ("bad", "down"))]
+QUICK = ("--recipe", "debug", "--set", "threads=1", "--set", "epochs=15", "--device", "cpu")
+
+
+@pytest.fixture(autouse=True)
+def _torch_as_it_was() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    yield
+    torch.use_deterministic_algorithms(False)
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("data") / "rows.csv"
+    path.write_text("text,label\n" + "".join(f"{text},{label}\n" for text, label in ROWS))
+    return path
+
+
+@pytest.fixture(scope="module")
+def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    out = tmp_path_factory.mktemp("bundles") / "first"
+    result = lembra("train", data, "--out", out, *QUICK)
+    assert result.exit_code == 0, result.output
+    return out, json.loads(result.stdout.splitlines()[-1])
+
+
+def lembra(*arguments: object) -> Result:
+    return CliRunner().invoke(cli.app, [str(argument) for argument in arguments])
+
+
+def test_the_last_line_is_the_summary(trained: tuple[Path, dict[str, Any]]) -> None:
+    """Its figures are those of the bundle's report, and stdout has nothing else."""
+    out, summary = trained
+    bundle = Bundle.open(out)
+    assert summary["bundle"] == str(out)
+    assert summary["version"] == bundle.manifest.version
+    assert set(summary["metrics"]) == {"valid", "test"}
+    assert summary["metrics"]["test"]["accuracy"] == bundle.report["metrics"]["test"]["accuracy"]
+    assert {"accuracy", "macro_f1", "ece"} <= set(summary["metrics"]["test"])
+    assert summary["seconds"] > 0
+    assert summary["tokens_per_s"] > 0
+
+
+def test_what_was_trained_answers(trained: tuple[Path, dict[str, Any]]) -> None:
+    """The bundle loads, replays its probes, and has learnt the one word that matters."""
+    classifier = Bundle.open(trained[0]).classifier(device="cpu")
+    assert [found.label for found in classifier.predict(["good number 3", "bad number 99"])] == ["up", "down"]
+
+
+def test_one_seed_fixes_everything(data: Path, trained: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    """Two runs give the same weights and tokenizer; another seed gives others."""
+    assert lembra("train", data, "--out", tmp_path / "again", *QUICK).exit_code == 0
+    assert lembra("train", data, "--out", tmp_path / "other", *QUICK, "--seed", "1").exit_code == 0
+    first, again, other = (Bundle.open(path).manifest for path in (trained[0], tmp_path / "again", tmp_path / "other"))
+    for name in ("weights.safetensors", "tokenizer.json", "network.onnx", "calibration.json"):
+        assert first.files[name] == again.files[name], name
+    assert first.version == again.version
+    assert first.files["weights.safetensors"] != other.files["weights.safetensors"]
+
+
+def test_the_report_says_where_it_came_from(trained: tuple[Path, dict[str, Any]], data: Path) -> None:
+    """Hashes and counts of the data, every setting, the seed."""
+    report = Bundle.open(trained[0]).report
+    assert set(report["data"]["files"]) == {data.name}
+    assert sum(split["rows"] for split in report["data"]["splits"].values()) == len(ROWS)
+    assert report["settings"]["epochs"] == 15
+    assert report["seed"] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere.csv"], "nowhere.csv doesn't exist"),
+        (["DATA", "--label-column", "lable"], "no column 'lable'; did you mean 'label'"),
+        (["DATA", "--set", "epoch=3"], "no setting 'epoch'; did you mean epochs"),
+        (["DATA", "--recipe", "nothing"], "no recipe 'nothing'"),
+    ],
+)
+def test_a_refusal_is_one_line_and_leaves_nothing(
+    data: Path, tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    """Exit code 2, the message on stderr, and an empty folder."""
+    given = [str(data) if argument == "DATA" else argument for argument in arguments]
+    result = lembra("train", *given, "--out", tmp_path / "bundle")
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_existing_bundle_is_replaced_only_by_force(data: Path, tmp_path: Path) -> None:
+    """And a folder that is no bundle never."""
+    out = tmp_path / "bundle"
+    assert lembra("train", data, "--out", out, *QUICK).exit_code == 0
+    before = Bundle.open(out).manifest
+    refused = lembra("train", data, "--out", out, *QUICK)
+    assert (refused.exit_code, "--force" in refused.stderr) == (2, True)
+    assert Bundle.open(out).manifest == before
+    assert lembra("train", data, "--out", out, *QUICK, "--force", "--seed", "1").exit_code == 0
+    assert Bundle.open(out).manifest.version != before.version
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.txt").write_text("mine")
+    assert lembra("train", data, "--out", tmp_path / "other", *QUICK, "--force").exit_code == 2
+    assert (tmp_path / "other" / "thesis.txt").read_text() == "mine"
+
+
+def test_evaluate_gives_the_reports_figures(trained: tuple[Path, dict[str, Any]], data: Path) -> None:
+    """Measured again on a file, as JSON and as a table."""
+    figures = json.loads(lembra("evaluate", trained[0], data, "--json").stdout)
+    assert figures["rows"] == len(ROWS)
+    assert figures["accuracy"] > 0.95
+    assert "accuracy" in lembra("evaluate", trained[0], data).stdout
+    refused = lembra("evaluate", trained[0], data, "--label-column", "text")
+    assert refused.exit_code == 2
+
+
+def test_classify_answers_line_by_line_in_order(trained: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    """Texts or jsonl in, one JSON line each out, more than a chunk of them; an empty line has its answer too."""
+    texts = [f"{'good' if number % 3 else 'bad'} number {number}" for number in range(1500)]
+    texts[7] = ""
+    plain, jsonl = tmp_path / "texts.txt", tmp_path / "texts.jsonl"
+    plain.write_text("\n".join(texts) + "\n")
+    jsonl.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    found = [json.loads(line) for line in lembra("classify", trained[0], plain).stdout.splitlines()]
+    assert [line["index"] for line in found] == list(range(1500))
+    assert [line["label"] for line in found[8:]] == ["up" if n % 3 else "down" for n in range(8, 1500)]
+    assert lembra("classify", trained[0], jsonl).stdout.splitlines() == [json.dumps(line) for line in found]
+    piped = CliRunner().invoke(cli.app, ["classify", str(trained[0])], input=plain.read_bytes())
+    assert [json.loads(line) for line in piped.stdout.splitlines()] == found
+
+
+def test_inspect_shows_what_is_in_a_bundle(trained: tuple[Path, dict[str, Any]]) -> None:
+    """Version, labels and figures; and a damaged bundle is named."""
+    out, summary = trained
+    shown = json.loads(lembra("inspect", out, "--json").stdout)
+    assert (shown["version"], shown["labels"]) == (summary["version"], ["down", "up"])
+    assert np.isclose(shown["metrics"]["test"]["accuracy"], summary["metrics"]["test"]["accuracy"])
+    refused = lembra("inspect", out.parent / "nothing")
+    assert (refused.exit_code, "manifest.json is missing" in refused.stderr) == (2, True)

@@ -1,17 +1,23 @@
 """Serve: `python -m app`, settings from LEMBRA_*."""
 
+import math
 import signal
 import sys
 from types import FrameType
 
 import uvicorn
+from uvicorn.config import STARTUP_FAILURE
+from uvicorn.supervisors import Multiprocess
 
 from app import settings
 from app.errors import SettingsError
 
 
 def serve(*, workers: int = 1) -> None:
-    """Listen until SIGTERM or SIGINT; what is queued is answered first. Exits 2 where the settings can't be used."""
+    """Listen until SIGTERM or SIGINT; what is queued is answered first. Never returns.
+
+    Exits 2 where the settings can't be used, 3 where the server can't start, else 0.
+    """
     try:
         chosen = settings.load()
     except SettingsError as error:
@@ -24,7 +30,7 @@ def serve(*, workers: int = 1) -> None:
 
     signal.signal(signal.SIGTERM, ended)
     signal.signal(signal.SIGINT, ended)
-    uvicorn.run(
+    config = uvicorn.Config(
         "app.main:app",
         host=chosen.host,
         port=chosen.port,
@@ -32,7 +38,24 @@ def serve(*, workers: int = 1) -> None:
         access_log=False,  # /metrics counts; a line a request costs more than a short text
         log_config=LOGGING,
         server_header=False,
+        # A client that never ends its request must not keep the process from ending.
+        timeout_graceful_shutdown=math.ceil(chosen.deadline_s),
     )
+    raise SystemExit(_run_processes(config) if workers > 1 else _run(config))
+
+
+def _run(config: uvicorn.Config) -> int:
+    server = uvicorn.Server(config)
+    server.run()
+    return 0 if server.started else STARTUP_FAILURE
+
+
+def _run_processes(config: uvicorn.Config) -> int:
+    """What `uvicorn.run` does, which ends with 0 even where the workers could not start."""
+    supervisor = Multiprocess(config, sockets=[config.bind_socket()])
+    supervisor.run()
+    failed = any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes)
+    return STARTUP_FAILURE if failed else 0
 
 
 LOGGING = {

@@ -10,7 +10,7 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -87,8 +87,9 @@ class Batcher:
         self._tokenizing = ThreadPoolExecutor(max_workers=2, thread_name_prefix=f"tokenize-{name}")
         self._wake = threading.Condition()
         self._rows: deque[_Row] = deque()
-        self._closing = False
+        self._ended = ""  # why no more is taken on
         self._waiting_tokens = 0  # on the event loop only
+        self._pending: set[_Request] = set()  # on the event loop only
         self._tokens_per_s = 0.0
         self._worker = threading.Thread(target=self._work, name=f"engine-{name}", daemon=True)
         self._worker.start()
@@ -96,7 +97,7 @@ class Batcher:
     @property
     def alive(self) -> bool:
         """Whether a request that is sent now can be answered."""
-        return self._worker.is_alive() and not self._closing
+        return self._worker.is_alive() and not self._ended
 
     async def classify(self, texts: Sequence[str], *, truncate: bool = True) -> list[Prediction]:
         """The answers, in the order of the texts: all of them, or an error.
@@ -105,7 +106,8 @@ class Batcher:
         false, DeadlineExceeded, EngineFailed, ShuttingDown.
         """
         if not self.alive:
-            raise ShuttingDown(f"model {self._name!r} takes no more requests: the server is shutting down")
+            raise self._refusal()
+        deadline = self._clock() + self._limits.deadline_s
         estimate = self._admit(texts)
         try:
             async with asyncio.timeout(self._limits.deadline_s):
@@ -114,19 +116,19 @@ class Batcher:
                     self._tokenizing, lambda: self._classifier.encode(texts, truncate=truncate)
                 )
                 self._metrics.stage_seconds.labels("tokenize").observe(time.perf_counter() - started)
-                return await self._enqueue(rows)
+                return await self._enqueue(rows, deadline)
         except TimeoutError:
             raise DeadlineExceeded(f"no answer within the deadline of {self._limits.deadline_s:g} s") from None
         finally:
-            self._release(estimate)
+            self._count(-estimate)
 
     async def close(self) -> None:
-        """Answer what is queued, then end the worker. Later calls of `classify` are refused."""
+        """Answer what is queued, then end the worker: an engine that hangs is waited for `deadline_s`, no longer."""
         with self._wake:
-            self._closing = True
+            self._ended = self._ended or "the server is shutting down"
             self._wake.notify()
-        await asyncio.to_thread(self._worker.join)
-        self._tokenizing.shutdown(wait=False, cancel_futures=True)
+        await asyncio.to_thread(self._worker.join, self._limits.deadline_s)
+        self._tokenizing.shutdown(wait=False)
 
     # Admission, on the event loop.
 
@@ -144,9 +146,6 @@ class Batcher:
         self._count(estimate)
         return estimate
 
-    def _release(self, estimate: int) -> None:
-        self._count(-estimate)
-
     def _count(self, tokens: int) -> None:
         self._waiting_tokens += tokens
         self._metrics.waiting.labels(self._name).set(self._waiting_tokens)
@@ -157,32 +156,39 @@ class Batcher:
             return 1
         return min(max(1, math.ceil(self._waiting_tokens / self._tokens_per_s)), LONGEST_RETRY_S)
 
-    async def _enqueue(self, tokens: list[Tokens]) -> list[Prediction]:
-        request = _Request(len(tokens), self._clock() + self._limits.deadline_s)
+    def _refusal(self) -> ShuttingDown:
+        return ShuttingDown(f"model {self._name!r} takes no more requests: {self._ended}")
+
+    async def _enqueue(self, tokens: list[Tokens], deadline: float) -> list[Prediction]:
+        request = _Request(len(tokens), deadline)
         with self._wake:
-            if self._closing:
-                raise ShuttingDown("the server is shutting down")
+            if self._ended:
+                raise self._refusal()
             self._rows.extend(_Row(request, index, row) for index, row in enumerate(tokens))
             self._wake.notify()
-        return await request.future
+        self._pending.add(request)
+        try:
+            return await request.future
+        finally:
+            self._pending.discard(request)
 
     # The worker thread.
 
     def _work(self) -> None:
         try:
             self._serve()
-        except Exception:
+        except BaseException:  # SystemExit too: nobody else would hear of it in a thread
             logger.critical("model %s: the worker died; /health/ready says so", self._name, exc_info=True)
             with self._wake:
-                self._closing = True
-                rows = list(self._rows)
+                self._ended = "its engine has stopped"
                 self._rows.clear()
-            self._post(self._fail, rows, lambda: EngineFailed("the engine stopped working"))
+            # Not the queue alone: rows that the worker had already taken are waited for as well.
+            self._post(self._fail, self._pending, lambda: EngineFailed("the engine stopped working"))
 
     def _serve(self) -> None:
         while True:
             with self._wake:
-                while not self._rows and not self._closing:
+                while not self._rows and not self._ended:
                     self._wake.wait()
                 if not self._rows:
                     return
@@ -190,7 +196,7 @@ class Batcher:
                 batch, rest = form_batch(live, max_tokens=self._limits.batch_tokens)
                 self._rows.extendleft(reversed(rest))
             if expired:
-                self._post(self._fail, expired, self._expired())
+                self._post(self._fail, [row.request for row in expired], self._expired)
             if batch:
                 self._compute(batch)
 
@@ -202,34 +208,33 @@ class Batcher:
         now = self._clock()
         while self._rows and len(live) < LOOK_AHEAD:
             row = self._rows.popleft()
-            if row.request.abandoned:
-                left += 1
-            elif row.request.deadline <= now:
+            # The deadline first: a client that was told so has its future done as well.
+            if row.request.deadline <= now:
                 expired.append(row)
+            elif row.request.abandoned:
+                left += 1
             else:
                 live.append(row)
         for reason, count in (("client left", left), ("deadline", len(expired))):
             self._metrics.dropped.labels(self._name, reason).inc(count)
         return live, expired
 
-    def _expired(self) -> Callable[[], Exception]:
-        deadline_s = self._limits.deadline_s
-        return lambda: DeadlineExceeded(f"not computed within the deadline of {deadline_s:g} s")
+    def _expired(self) -> DeadlineExceeded:
+        return DeadlineExceeded(f"not computed within the deadline of {self._limits.deadline_s:g} s")
 
     def _compute(self, batch: list[_Row]) -> None:
         """Score one batch and post the answers. Whatever goes wrong reaches the batch's rows, and no others."""
         started = time.perf_counter()
         try:
             probs_NC = self._classifier.score([row.tokens.ids for row in batch])
-            if len(probs_NC) != len(batch):
-                raise RuntimeError(f"the engine gave {len(probs_NC)} rows for {len(batch)}")
             answers = [
                 self._classifier.prediction(row.tokens, probs) for row, probs in zip(batch, probs_NC, strict=True)
             ]
         except Exception:
             logger.exception("model %s: a batch of %d rows failed", self._name, len(batch))
             self._metrics.failures.labels(self._name).inc()
-            self._post(self._fail, batch, lambda: EngineFailed("the batch of this request could not be computed"))
+            requests = [row.request for row in batch]
+            self._post(self._fail, requests, lambda: EngineFailed("the batch of this request could not be computed"))
             return
         self._record(batch, time.perf_counter() - started)
         self._post(self._deliver, batch, answers)
@@ -262,10 +267,10 @@ class Batcher:
             if not request.left and not request.future.done():
                 request.future.set_result([found for found in request.answers if found is not None])
 
-    def _fail(self, batch: list[_Row], error: Callable[[], Exception]) -> None:
-        for row in batch:
-            if not row.request.future.done():
-                row.request.future.set_exception(error())
+    def _fail(self, requests: Iterable[_Request], error: Callable[[], Exception]) -> None:
+        for request in requests:
+            if not request.future.done():
+                request.future.set_exception(error())
 
 
 def form_batch(rows: list[_Row], *, max_tokens: int) -> tuple[list[_Row], list[_Row]]:

@@ -4,6 +4,7 @@
     AppError
     ├── MalformedBody       400 not JSON, or not UTF-8
     ├── UnknownModel        404 no such bundle is served
+    ├── BodyTooSlow         408
     ├── BodyTooLarge        413
     ├── UnsupportedType     415 not application/json
     ├── InvalidRequest      422 a field or a text can't be used; `errors` points at each
@@ -54,6 +55,10 @@ class MalformedBody(AppError):
 
 class UnknownModel(AppError):
     status, slug = HTTPStatus.NOT_FOUND, "unknown-model"
+
+
+class BodyTooSlow(AppError):
+    status, slug = HTTPStatus.REQUEST_TIMEOUT, "body-too-slow"
 
 
 class BodyTooLarge(AppError):

@@ -7,8 +7,10 @@ python -m app                  the same, and SIGTERM ends it with exit code 0
 import asyncio
 import logging
 import signal
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+import sys
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from importlib import metadata
 from pathlib import Path
 from types import FrameType
@@ -16,15 +18,17 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import errors, routes, settings
 from app.batcher import Batcher, Limits
+from app.errors import SettingsError
 from app.metrics import Metrics
 from app.routes import Served, State
 from app.schemas import ModelCard
 from app.settings import Settings
 from model.bundle import UNFINISHED, Bundle
-from model.errors import BundleError
+from model.errors import BundleError, ModelError
 
 logger = logging.getLogger("lembra")
 
@@ -41,6 +45,7 @@ def create_app(chosen: Settings | None = None) -> FastAPI:
     )
     errors.install(app)
     app.include_router(routes.router)
+    app.add_middleware(_PlainStartError)
     app.mount("/page", StaticFiles(directory=routes.PAGE), name="page")
     return app
 
@@ -51,8 +56,8 @@ def _lifespan(found: Settings) -> Callable[[FastAPI], Any]:
         async with AsyncExitStack() as stack:
             state = await load(found, stack)
             app.state.lembra = state
-            _drain_before_closing(state)
-            yield
+            with _drain_before_closing(state):
+                yield
             state.draining = True
 
     return lifespan
@@ -96,7 +101,7 @@ def choose_default(names: list[str], wanted: str | None) -> str | None:
     """The model that answers where a request names none. Raises: SettingsError."""
     if wanted is not None:
         if wanted not in names:
-            raise errors.SettingsError(f"LEMBRA_DEFAULT_MODEL = {wanted!r}; there are {', '.join(names)}")
+            raise SettingsError(f"LEMBRA_DEFAULT_MODEL = {wanted!r}; there are {', '.join(names)}")
         return wanted
     if len(names) == 1:
         return names[0]
@@ -121,27 +126,52 @@ def _card(bundle: Bundle, engine: str, default: bool) -> ModelCard:
     )
 
 
-def _drain_before_closing(state: State) -> None:
+@contextmanager
+def _drain_before_closing(state: State) -> Iterator[None]:
     """On SIGTERM say "not ready" first, and hand the signal on to the server after `drain_s`.
 
     uvicorn closes the socket at once; a load balancer that has not looked yet would still send requests.
     """
     previous = signal.getsignal(signal.SIGTERM)
     loop = asyncio.get_running_loop()
+    # Elsewhere the signal isn't ours: a test, or a program that embeds the app and handles its signals itself.
+    if not callable(previous) or threading.current_thread() is not threading.main_thread():
+        yield
+        return
 
     def drain(number: int, frame: FrameType | None) -> None:
         state.draining = True
-        if callable(previous):
-            loop.call_soon_threadsafe(loop.call_later, state.settings.drain_s, previous, number, frame)
+        loop.call_soon_threadsafe(lambda: loop.call_later(state.settings.drain_s, previous, number, frame))
 
+    signal.signal(signal.SIGTERM, drain)
     try:
-        signal.signal(signal.SIGTERM, drain)
-    except ValueError:  # not in the main thread: a test, or an embedding program that owns its signals
-        return
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+class _PlainStartError:
+    """What keeps a server from starting is told in one line; starlette would have the server log a traceback."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_plainly(message: Message) -> None:
+            error = sys.exception()
+            if message["type"] == "lifespan.startup.failed" and isinstance(error, ModelError | SettingsError):
+                message["message"] = f"error: {error}"
+            await send(message)
+
+        await self._app(scope, receive, send_plainly if scope["type"] == "lifespan" else send)
 
 
 def __getattr__(name: str) -> Any:
     """`app` is made when a server asks for it, so that importing this module reads no environment."""
-    if name == "app":
+    if name != "app":
+        raise AttributeError(name)
+    try:
         return create_app()
-    raise AttributeError(name)
+    except SettingsError as error:
+        sys.stderr.write(f"error: {error}\n")
+        raise SystemExit(2) from None

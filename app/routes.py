@@ -12,11 +12,13 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import ValidationError
+from starlette.requests import ClientDisconnect
 
 from app.batcher import Batcher
 from app.errors import (
     AppError,
     BodyTooLarge,
+    BodyTooSlow,
     InvalidRequest,
     MalformedBody,
     UnknownModel,
@@ -42,6 +44,9 @@ from model.errors import TextError
 PAGE = Path(__file__).parent / "page"
 # float32 has seven digits; more would be noise that looks like precision.
 DIGITS = 7
+# Faults of one body that are described one by one; describing a million would hold the event loop for seconds.
+MOST_FAULTS = 100
+CLOSE = {"Connection": "close"}  # the rest of a body that was not read is still on it
 
 Answer = TypeVar("Answer")
 router = APIRouter()
@@ -79,6 +84,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     for status, text in (
         (400, "The body isn't JSON, or isn't UTF-8"),
         (404, "No such model is served"),
+        (408, "The body did not arrive within the deadline"),
         (413, "The body has too many bytes"),
         (415, "The body isn't application/json"),
         (422, "A field or a text can't be used, or there are too many texts"),
@@ -98,13 +104,13 @@ async def classify(request: Request) -> Response:
     started = time.perf_counter()
     status = "499"  # nginx's word for a client that left
     try:
-        body = parse(await read_body(request, limit=state.settings.max_body_bytes))
+        body = parse(await read_body(request, state.settings))
         served = _served(state, body.model)
         check_texts(body.input, state.settings)
         predictions = await unless_client_leaves(request, served.batcher.classify(body.input, truncate=body.truncate))
         status = "200"
         return answer(served.card, predictions, top_k=body.top_k)
-    except ClientLeft:
+    except (ClientDisconnect, ClientLeft):
         return Response(status_code=499)
     except TextError as error:
         status = "422"
@@ -156,26 +162,29 @@ async def page() -> FileResponse:
     return FileResponse(PAGE / "index.html")
 
 
-async def read_body(request: Request, *, limit: int) -> bytes:
-    """The body, never more than `limit` bytes of it. Raises: UnsupportedType, BodyTooLarge."""
+async def read_body(request: Request, settings: Settings) -> bytes:
+    """The body, never more than the limit of it. Raises: UnsupportedType, BodyTooLarge, BodyTooSlow."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise UnsupportedType(f"content-type is {kind or 'missing'!r}; it must be 'application/json'")
-    announced = request.headers.get("content-length", "0")
-    chunks, size = [], int(announced) if announced.isdecimal() else 0
-    if size <= limit:
-        size = 0
+    try:
+        async with asyncio.timeout(settings.deadline_s):
+            return await _receive(request, limit=settings.max_body_bytes)
+    except TimeoutError:
+        raise BodyTooSlow(f"no whole body within the deadline of {settings.deadline_s:g} s", headers=CLOSE) from None
+
+
+async def _receive(request: Request, *, limit: int) -> bytes:
+    header = request.headers.get("content-length", "0")
+    announced, body = int(header) if header.isdecimal() else 0, bytearray()
+    if announced <= limit:
         async for chunk in request.stream():
-            size += len(chunk)
-            if size > limit:
+            body += chunk
+            if len(body) > limit:
                 break
-            chunks.append(chunk)
-    if size > limit:
-        # The connection can't be used again: the rest of the body is still on it.
-        raise BodyTooLarge(
-            f"the body has at least {size:,} bytes; the limit is {limit:,}", headers={"Connection": "close"}
-        )
-    return b"".join(chunks)
+    if (size := max(announced, len(body))) > limit:
+        raise BodyTooLarge(f"the body has at least {size:,} bytes; the limit is {limit:,}", headers=CLOSE)
+    return bytes(body)
 
 
 def parse(body: bytes) -> ClassifyRequest:
@@ -187,6 +196,8 @@ def parse(body: bytes) -> ClassifyRequest:
     try:
         return ClassifyRequest.model_validate_json(body)
     except ValidationError as error:
+        if error.error_count() > MOST_FAULTS:
+            raise invalid([("", f"{error.error_count():,} fields can't be used")]) from None
         found = error.errors(include_url=False, include_context=False)
     if found[0]["type"] == "json_invalid":
         raise MalformedBody(f"the body isn't JSON: {found[0]['msg'].removeprefix('Invalid JSON: ')}")
@@ -227,7 +238,7 @@ def invalid(wrong: list[tuple[str, str]]) -> InvalidRequest:
     """An error for these pointers and reasons; its detail is the first of them."""
     pointer, why = wrong[0]
     more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
-    errors = [{"pointer": f"#{at}", "detail": reason} for at, reason in wrong[:100]]
+    errors = [{"pointer": f"#{at}", "detail": reason} for at, reason in wrong[:MOST_FAULTS]]
     return InvalidRequest(f"{pointer.lstrip('/').replace('/', '.') or 'the body'}: {why}{more}", errors=errors)
 
 

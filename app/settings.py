@@ -2,7 +2,6 @@
 
 import difflib
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -14,6 +13,7 @@ from model.engine import Device
 
 PREFIX = "LEMBRA_"
 Count = Annotated[int, Field(ge=1)]
+DAY_S = 86_400
 
 
 class Settings(BaseSettings):
@@ -24,7 +24,7 @@ class Settings(BaseSettings):
     bundles: Annotated[Path, Field(description="folder of bundles, or one bundle")] = Path("bundles")
     default_model: Annotated[str | None, Field(description="the bundle that answers where a request names none")] = None
     device: Annotated[Device, Field(description="auto, cpu or cuda")] = "auto"
-    threads: Annotated[int, Field(ge=0, description="CPU threads an engine; 0 takes one a core")] = 0
+    threads: Annotated[int, Field(ge=0, le=1024, description="CPU threads an engine; 0 takes one a core")] = 0
 
     host: Annotated[str, Field(description="address to listen on")] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535, description="port to listen on")] = 8000
@@ -36,9 +36,10 @@ class Settings(BaseSettings):
         1_000_000
     )
     max_batch_tokens: Annotated[Count, Field(description="padded tokens of one batch")] = 8192
-    deadline_s: Annotated[float, Field(gt=0, description="for one request, from its admission")] = 30.0
+    deadline_s: Annotated[float, Field(gt=0, le=DAY_S, description="for one request, from its admission")] = 30.0
     drain_s: Annotated[
-        float, Field(ge=0, description="between SIGTERM, when /health/ready turns 503, and closing the socket")
+        float,
+        Field(ge=0, le=DAY_S, description="between SIGTERM, when /health/ready turns 503, and closing the socket"),
     ] = 0.0
 
     @model_validator(mode="after")
@@ -48,9 +49,9 @@ class Settings(BaseSettings):
         return self
 
 
-def load(environment: Mapping[str, str] = os.environ) -> Settings:
+def load() -> Settings:
     """Settings from the environment. Raises: SettingsError for a value out of range, or a name that means nothing."""
-    _refuse_unknown(environment)
+    _refuse_unknown()
     try:
         return Settings()
     except ValidationError as error:
@@ -60,9 +61,9 @@ def load(environment: Mapping[str, str] = os.environ) -> Settings:
         raise SettingsError(f"{name}{value}: {first['msg']}") from None
 
 
-def _refuse_unknown(environment: Mapping[str, str]) -> None:
+def _refuse_unknown() -> None:
     known = [f"{PREFIX}{name}".upper() for name in Settings.model_fields]
-    for name in environment:
+    for name in os.environ:
         if name.upper().startswith(PREFIX) and name.upper() not in known:
             near = difflib.get_close_matches(name.upper(), known, n=2)
             hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}"

@@ -37,12 +37,15 @@ def main() -> None:
     with server(arguments.bundle) as address:
         large = asyncio.run(one_large(address, texts[:1000]))
         load = asyncio.run(many_clients(address, texts, arguments.clients, arguments.seconds))
-    print(f"one request with 1,000 texts: {large['status']}, {large['answers']} answers in {large['seconds']:.2f} s")
-    print(
-        f"{arguments.clients} clients for {arguments.seconds:g} s: {load['answered']:,} answered, {load['failed']} failed"
-    )
-    print(f"{load['per_s']:.0f} requests/s, median {load['p50_ms']:.0f} ms, p99 {load['p99_ms']:.0f} ms")
+    show(large, load, seconds=arguments.seconds)
     print(json.dumps({"large": large, "load": load, **machine.describe()}))
+
+
+def show(large: dict[str, Any], load: dict[str, Any], *, seconds: float) -> None:
+    clients, answered, failed = (load[name] for name in ("clients", "answered", "failed"))
+    print(f"one request with 1,000 texts: {large['status']}, {large['answers']} answers in {large['seconds']:.2f} s")
+    print(f"{clients} clients for {seconds:g} s: {answered:,} answered, {failed} failed")
+    print(f"{load['per_s']:.0f} requests/s, median {load['p50_ms']:.0f} ms, p99 {load['p99_ms']:.0f} ms")
 
 
 @contextmanager

@@ -14,14 +14,20 @@ from torch.nn import functional
 from model.config import NetworkConfig
 from model.tokenization import PAD
 
+# Keeps a dimension that is the same for every token from being divided by zero.
+EPSILON = 1e-6
+
 
 class Network(nn.Module):
     """(ids_BT int64, lengths_B int64) -> logits_BC float32.
 
     The dropouts act in training mode only: on the embedded tokens, and on the pooled vector.
-    With `normalise`, token vectors have mean 0 and variance 1, so that they can't outgrow an adversary's move
-    (Miyato et al. 2017, section 3); `fold` writes that into the table, and the network that serves does without.
+    With `frequency_V`, how often each token occurs, token vectors have mean 0 and variance 1 over the text, so that
+    they can't outgrow an adversary's move (Miyato et al. 2017, equation 1). `fold` writes that into the table, and
+    the network that serves does without.
     """
+
+    share_V: Tensor | None  # of the text that each token makes up; None once folded
 
     def __init__(
         self,
@@ -29,7 +35,7 @@ class Network(nn.Module):
         *,
         embedding_dropout: float = 0.0,
         pooled_dropout: float = 0.0,
-        normalise: bool = False,
+        frequency_V: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.embedding = nn.Embedding(config.vocabulary_size, config.embedding_size, padding_idx=PAD)
@@ -39,25 +45,32 @@ class Network(nn.Module):
         self.head = nn.Linear(3 * config.directions * config.hidden_size, config.classes)
         self.embedding_dropout = embedding_dropout
         self.pooled_dropout = pooled_dropout
-        self.normalise = normalise
+        share_V = None if frequency_V is None else frequency_V / frequency_V.sum()
+        self.register_buffer("share_V", share_V, persistent=False)
 
     def forward(self, ids_BT: Tensor, lengths_B: Tensor) -> Tensor:
         return self.read(self.embed(ids_BT), lengths_B)
 
     def embed(self, ids_BT: Tensor) -> Tensor:
         """Token vectors (B, T, E), with dropout in training mode: what an adversary may perturb."""
-        vectors_BTE: Tensor = self.embedding(ids_BT)
-        if self.normalise:
-            vectors_BTE = functional.layer_norm(vectors_BTE, vectors_BTE.shape[2:])
+        vectors_BTE = functional.embedding(ids_BT, self.table())
         return functional.dropout(vectors_BTE, self.embedding_dropout, self.training)
 
+    def table(self) -> Tensor:
+        """The vector of each token (V, E), normalised where there are frequencies."""
+        weight_VE = self.embedding.weight
+        if self.share_V is None:
+            return weight_VE
+        share_V1 = self.share_V[:, None]
+        centred_VE = weight_VE - (share_V1 * weight_VE).sum(dim=0)
+        variance_E = (share_V1 * centred_VE.square()).sum(dim=0)
+        return centred_VE / (variance_E + EPSILON).sqrt()
+
     def fold(self) -> None:
-        """Make `normalise` part of the table: the same answers, one operation less."""
-        if self.normalise:
-            with torch.no_grad():
-                table = self.embedding.weight
-                table.copy_(functional.layer_norm(table, table.shape[1:]))
-            self.normalise = False
+        """Make the normalisation part of the table: the same answers, less to compute."""
+        with torch.no_grad():
+            self.embedding.weight.copy_(self.table())
+        self.share_V = None
 
     def read(self, vectors_BTE: Tensor, lengths_B: Tensor) -> Tensor:
         """Logits (B, C) of embedded rows."""

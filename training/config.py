@@ -52,7 +52,7 @@ class TrainingConfig(BaseModel):
     word_dropout: Annotated[Dropout, Field(description="share of words read as unknown in training")] = 0.02
     label_smoothing: Annotated[Dropout, Field(description="share of the target spread over all labels")] = 0.0
     normalise_embedding: Annotated[
-        bool, Field(description="token vectors of mean 0 and variance 1; what an adversary needs")
+        bool, Field(description="token vectors of mean 0 and variance 1 over the text; what an adversary needs")
     ] = True
     adversarial_weight: Annotated[
         float, Field(ge=0, description="weight of the loss at adversarially moved embeddings; 0 turns it off")

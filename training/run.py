@@ -149,17 +149,22 @@ def _fit(
     device: torch.device,
     console: Console,
 ) -> tuple[Network, Fitted]:
+    train, validation = (_encode(part, tokenization, shape.labels) for part in (splits.train, splits.validation))
     network = Network(
         shape.network,
         embedding_dropout=config.embedding_dropout,
         pooled_dropout=config.pooled_dropout,
-        normalise=config.normalise_embedding,
+        frequency_V=_frequency(train, shape) if config.normalise_embedding else None,
     )
     initialise(network, forget_bias=config.forget_bias)
     network.to(device)
-    train, validation = (_encode(part, tokenization, shape.labels) for part in (splits.train, splits.validation))
     with progress.TerminalProgress(console) as bar:
         return network, loop.fit(network, train, validation, config, bar)
+
+
+def _frequency(train: Encoded, shape: ClassifierConfig) -> torch.Tensor:
+    counts = np.bincount(np.concatenate(train.rows), minlength=shape.network.vocabulary_size)
+    return torch.from_numpy(counts).float()
 
 
 def _encode(examples: Examples, tokenization: Tokenization, labels: list[str]) -> Encoded:

@@ -1,0 +1,54 @@
+"""The server in this process, on the tiny bundle, with limits that a test can reach."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+from fastapi import FastAPI
+
+from app.batcher import Batcher, Limits
+from app.main import create_app
+from app.routes import Served, State
+from app.settings import Settings
+from tests import tiny
+from tests.fakes import PATIENCE_S, FakeEngine, classifier_on
+
+LIMITS: dict[str, Any] = {
+    "max_body_bytes": 4000,
+    "max_texts": 5,
+    "max_characters": 300,
+    "max_waiting_tokens": 200,
+    "max_batch_tokens": 100,
+}
+
+
+def app_of(bundles: Path, **settings: Any) -> FastAPI:
+    """The app on a bundle, or a folder of them."""
+    return create_app(Settings(bundles=bundles, device="cpu", threads=1, **LIMITS | settings))
+
+
+@asynccontextmanager
+async def client_of(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    """Start the app, talk HTTP to it, end it."""
+    # A 500 is an answer to be looked at, as it is over a socket.
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://it") as client:
+        yield client
+
+
+@asynccontextmanager
+async def engine_replaced(app: FastAPI, engine: FakeEngine) -> AsyncIterator[Batcher]:
+    """While it lasts, the running app's tiny bundle computes on `engine`."""
+    state: State = app.state.lembra
+    limits = Limits(waiting_tokens=15, batch_tokens=100, deadline_s=PATIENCE_S)
+    before = state.served[tiny.NAME]
+    batcher = Batcher(tiny.NAME, classifier_on(engine), limits, state.metrics)
+    state.served[tiny.NAME] = Served(before.card, batcher)
+    try:
+        yield batcher
+    finally:
+        state.served[tiny.NAME] = before
+        engine.release.set()
+        await batcher.close()

@@ -1,0 +1,268 @@
+"""app.batcher: each of these was a fault of a server that people use."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from app.batcher import Batcher, Limits
+from app.errors import DeadlineExceeded, EngineFailed, Overloaded, ShuttingDown
+from app.metrics import Metrics
+from model.classifier import Classifier, Prediction
+from model.errors import TextError
+from tests import tiny
+from tests.fakes import PATIENCE_S, FakeClock, FakeEngine, classifier_on, until
+
+pytestmark = pytest.mark.anyio
+
+LIMITS = Limits(waiting_tokens=10_000, batch_tokens=1000, deadline_s=PATIENCE_S)
+# Texts of one, two and three tokens, and their ids.
+A, B, C = "good", "bad film", "a long film"
+IDS = {text: [tiny.WORDS.index(word) for word in text.split()] for text in (A, B, C)}
+# The same rows in a batch of another shape: float32 sums in another order.
+AGREEMENT = 1e-6
+
+
+@asynccontextmanager
+async def serving(
+    engine: FakeEngine, *, limits: Limits = LIMITS, clock: FakeClock | None = None, classifier: Classifier | None = None
+) -> AsyncIterator[Batcher]:
+    """A batcher that is closed at the end, whatever became of the test."""
+    batcher = Batcher("tiny", classifier or classifier_on(engine), limits, Metrics(), clock=clock or FakeClock())
+    try:
+        yield batcher
+    finally:
+        engine.release.set()
+        await batcher.close()
+
+
+async def queued(batcher: Batcher, texts: int) -> None:
+    """So many texts wait behind the batch that is being computed."""
+    await until(lambda: len(batcher._rows) == texts)
+
+
+def ask(batcher: Batcher, *texts: str) -> asyncio.Task[list[Prediction]]:
+    return asyncio.ensure_future(batcher.classify(texts))
+
+
+@asynccontextmanager
+async def busy(engine: FakeEngine, batcher: Batcher, text: str = A) -> AsyncIterator[asyncio.Task[list[Prediction]]]:
+    """The engine computes `text`, and goes on at the end: all that comes meanwhile is queued."""
+    engine.release.clear()
+    task = ask(batcher, text)
+    await engine.begins()
+    yield task
+    engine.release.set()
+
+
+async def outcomes(*tasks: Awaitable[object]) -> list[object]:
+    """What came of each: an answer, or its error."""
+    async with asyncio.timeout(PATIENCE_S):
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_a_lone_request_does_not_wait() -> None:
+    """There is no waiting window: a text is computed with nothing behind it, and with a clock that stands still."""
+    engine = FakeEngine()
+    async with serving(engine) as batcher, asyncio.timeout(PATIENCE_S):
+        assert len(await batcher.classify([A])) == 1
+    assert engine.batches == [[IDS[A]]]
+
+
+async def test_what_waits_is_computed_together() -> None:
+    """Requests that came while the engine was busy are one batch."""
+    engine = FakeEngine()
+    async with serving(engine) as batcher:
+        async with busy(engine, batcher) as first:
+            others = [ask(batcher, A), ask(batcher, A)]
+            await queued(batcher, 2)
+        await outcomes(first, *others)
+    assert [len(batch) for batch in engine.batches] == [1, 2]
+
+
+async def test_answers_come_in_the_callers_order() -> None:
+    """Rows are sorted by length and cut into batches on the way; the caller sees nothing of it."""
+    engine = FakeEngine()
+    texts = [C, A, B, C, B, A]
+    async with serving(engine, limits=replace(LIMITS, batch_tokens=4)) as batcher:
+        answers = await batcher.classify(texts)
+    assert len(engine.batches) > 1
+    assert [answer.tokens for answer in answers] == [len(IDS[text]) for text in texts]
+
+
+async def test_an_answer_in_a_batch_equals_the_answer_alone() -> None:
+    """Neighbours, and the padding that they bring, change nothing: the tiny bundle's own engine."""
+    whole = tiny.classifier()
+    texts = ["good", "the film was not good and not bad", "dull", "a very very long and slow film", "unheard"]
+    async with serving(FakeEngine(), classifier=whole) as batcher:
+        together = await batcher.classify(texts)
+        alone = [(await batcher.classify([text]))[0] for text in texts]
+    assert np.allclose([a.probs for a in together], [a.probs for a in alone], rtol=0, atol=AGREEMENT)
+    assert [a.label for a in together] == [a.label for a in alone]
+
+
+async def test_a_leaving_client_does_not_touch_its_neighbours() -> None:
+    """Its rows are not computed; those before and behind it in the queue are."""
+    engine = FakeEngine()
+    async with serving(engine) as batcher:
+        async with busy(engine, batcher) as first:
+            before, leaving, behind = ask(batcher, B), ask(batcher, A, A), ask(batcher, C)
+            await queued(batcher, 4)
+            leaving.cancel()
+            await outcomes(leaving)
+        answers = await outcomes(first, before, behind)
+    assert [answer[0].tokens for answer in answers] == [1, 2, 3]
+    assert sorted(engine.rows) == sorted([IDS[A], IDS[B], IDS[C]])
+
+
+async def test_a_client_may_leave_while_it_is_computed() -> None:
+    """The answer to nobody is dropped; another request of the same batch has its own."""
+    engine = FakeEngine()
+    async with serving(engine) as batcher:
+        async with busy(engine, batcher) as leaving:
+            leaving.cancel()
+            staying = ask(batcher, B)
+            await queued(batcher, 1)
+        (answer,) = await outcomes(staying)
+    assert answer[0].tokens == 2
+
+
+async def test_a_failing_engine_fails_its_batch_and_the_next_succeeds() -> None:
+    """Every request of the batch gets an error that says nothing of the inside; the worker goes on."""
+    engine = FakeEngine()
+    engine.failures.append(RuntimeError("CUDA out of memory"))
+    async with serving(engine) as batcher:
+        async with busy(engine, batcher) as failing:
+            behind = ask(batcher, B)
+            await queued(batcher, 1)
+        failed, answered = await outcomes(failing, behind)
+        assert batcher.alive
+    assert isinstance(failed, EngineFailed)
+    assert "CUDA" not in str(failed)
+    assert answered[0].tokens == 2
+
+
+@pytest.mark.parametrize("extra", [-2, -1, 1])
+async def test_a_wrong_row_count_is_an_error(extra: int) -> None:
+    """Answers that can't be matched to their texts are not given, even where numpy would stretch one row to three."""
+    engine = FakeEngine()
+    engine.extra_rows = extra
+    async with serving(engine) as batcher:
+        (failed,) = await outcomes(ask(batcher, A, A, A))
+    assert isinstance(failed, EngineFailed)
+
+
+async def test_a_full_queue_refuses_at_once() -> None:
+    """The refusal comes while the engine is busy, says the limit, and when to come back in whole seconds."""
+    engine = FakeEngine()
+    async with serving(engine, limits=replace(LIMITS, waiting_tokens=5)) as batcher:
+        async with busy(engine, batcher, B) as first:
+            (refused,) = await outcomes(ask(batcher, C))
+            assert not first.done()
+        await outcomes(first)
+    assert isinstance(refused, Overloaded)
+    assert "the limit is 5" in str(refused)
+    assert int(refused.headers["Retry-After"]) >= 1
+
+
+async def test_a_list_is_admitted_whole_or_not_at_all() -> None:
+    """Of a list that doesn't fit nothing is computed, even if its first texts would have fitted."""
+    engine = FakeEngine()
+    async with serving(engine, limits=replace(LIMITS, waiting_tokens=8)) as batcher:
+        async with busy(engine, batcher) as first:
+            (refused,) = await outcomes(ask(batcher, A, A, A, A, A))
+        await outcomes(first)
+    assert isinstance(refused, Overloaded)
+    assert engine.rows == [IDS[A]]
+
+
+async def test_a_lone_huge_request_is_admitted_on_an_empty_queue() -> None:
+    """A limit below one list must not refuse that list for ever."""
+    engine = FakeEngine()
+    async with serving(engine, limits=replace(LIMITS, waiting_tokens=2, batch_tokens=2)) as batcher:
+        assert len(await batcher.classify([C] * 50)) == 50
+
+
+@pytest.mark.parametrize("ending", ["answered", "failed", "left", "refused text"])
+async def test_what_has_ended_counts_no_more_as_waiting(ending: str) -> None:
+    """The place in the queue is free again, however a request ends."""
+    engine = FakeEngine()
+    async with serving(engine, limits=replace(LIMITS, waiting_tokens=2)) as batcher:
+        async with busy(engine, batcher) as first:
+            engine.failures += [RuntimeError()] if ending == "failed" else []
+            if ending == "left":
+                first.cancel()
+        await outcomes(first)
+        if ending == "refused text":
+            await outcomes(batcher.classify(["long " * 99], truncate=False))
+        assert len(await batcher.classify([C])) == 1
+
+
+async def test_an_expired_row_is_never_computed() -> None:
+    """A request whose deadline passed in the queue gets an error, and the engine never sees it."""
+    engine, clock = FakeEngine(), FakeClock()
+    async with serving(engine, clock=clock) as batcher:
+        async with busy(engine, batcher) as first:
+            late = ask(batcher, B)
+            await queued(batcher, 1)
+            clock.now_s += LIMITS.deadline_s
+            in_time = ask(batcher, C)
+            await queued(batcher, 2)
+        _, expired, answered = await outcomes(first, late, in_time)
+    assert isinstance(expired, DeadlineExceeded)
+    assert answered[0].tokens == 3
+    assert engine.rows == [IDS[A], IDS[C]]
+
+
+async def test_a_text_that_would_be_cut_is_refused_by_its_index() -> None:
+    """`truncate=False` reaches the tokenizer, and the engine computes nothing of that list."""
+    engine = FakeEngine()
+    async with serving(engine) as batcher:
+        with pytest.raises(TextError) as caught:
+            await batcher.classify([A, "long " * (tiny.MAX_TOKENS + 1)], truncate=False)
+    assert caught.value.index == 1
+    assert engine.rows == []
+
+
+async def test_shutdown_answers_what_is_queued() -> None:
+    """What was admitted before the end has its answer; what comes after is refused."""
+    engine = FakeEngine()
+    async with serving(engine) as batcher:
+        async with busy(engine, batcher) as first:
+            behind = ask(batcher, B)
+            await queued(batcher, 1)
+            closing = asyncio.ensure_future(batcher.close())
+            await asyncio.sleep(0)
+            (refused,) = await outcomes(ask(batcher, C))
+        computed, answered, _ = await outcomes(first, behind, closing)
+    assert isinstance(refused, ShuttingDown)
+    assert [len(computed), len(answered)] == [1, 1]
+
+
+async def test_shutdown_leaves_no_future_pending() -> None:
+    """Even an engine that never comes back keeps nobody waiting beyond the deadline."""
+    engine = FakeEngine()
+    async with serving(engine, limits=replace(LIMITS, deadline_s=0.05)) as batcher, busy(engine, batcher) as first:
+        behind = ask(batcher, B)
+        await batcher.close()
+        errors = await outcomes(first, behind)
+    assert all(isinstance(error, ShuttingDown | DeadlineExceeded) for error in errors)
+
+
+async def test_a_dying_worker_fails_what_waits() -> None:
+    """What it was computing and what is queued get an error, `alive` turns false, and later requests are refused."""
+    engine = FakeEngine()
+    async with serving(engine) as batcher:
+        async with busy(engine, batcher) as first:
+            engine.failures.append(SystemExit())
+            behind = ask(batcher, B)
+            await queued(batcher, 1)
+        errors = await outcomes(first, behind)
+        assert not batcher.alive
+        (refused,) = await outcomes(ask(batcher, C))
+    assert all(isinstance(error, EngineFailed) for error in errors)
+    assert isinstance(refused, ShuttingDown)
+    assert "its engine has stopped" in str(refused)

@@ -1,0 +1,47 @@
+"""app.metrics: what Prometheus reads."""
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests import tiny
+
+pytestmark = pytest.mark.anyio
+
+
+async def read(client: httpx.AsyncClient) -> dict[tuple[str, ...], float]:
+    """Every sample, by its name and the values of its labels."""
+    response = await client.get("/metrics")
+    assert response.headers["content-type"].startswith("text/plain; version=")
+    families = text_string_to_metric_families(response.text)
+    return {(sample.name, *sample.labels.values()): sample.value for family in families for sample in family.samples}
+
+
+async def test_answers_are_counted(client: httpx.AsyncClient) -> None:
+    """Requests by status, texts, tokens, padding, cut texts and batches."""
+    await client.post("/classify", json={"input": ["good", "a long film", "bad " * (tiny.MAX_TOKENS + 1)]})
+    await client.post("/classify", json={"input": ""})
+    await client.post("/classify", content=b"?")
+    found = await read(client)
+    assert found["lembra_requests_total", "200"] == 1
+    assert found["lembra_requests_total", "422"] == 1
+    assert found["lembra_requests_total", "415"] == 1
+    assert found["lembra_texts_total", tiny.NAME] == 3
+    assert found["lembra_tokens_total", tiny.NAME] == 1 + 3 + tiny.MAX_TOKENS
+    assert found["lembra_truncated_total", tiny.NAME] == 1
+    assert found["lembra_request_seconds_count",] == 3
+    assert found["lembra_stage_seconds_count", "compute"] == found["lembra_batch_rows_count", tiny.NAME] >= 1
+
+
+async def test_an_idle_server_has_nothing_waiting(client: httpx.AsyncClient) -> None:
+    """The gauge comes back to zero after answers and refusals."""
+    await client.post("/classify", json={"input": ["good"] * 5})
+    await client.post("/classify", json={"input": "good " * 50, "truncate": False})
+    assert (await read(client))["lembra_waiting_tokens", tiny.NAME] == 0
+
+
+async def test_only_classify_is_counted(client: httpx.AsyncClient) -> None:
+    """Probes and scrapes would drown the requests."""
+    await client.get("/health/ready")
+    await client.get("/metrics")
+    assert (await read(client))["lembra_request_seconds_count",] == 0

@@ -1,0 +1,240 @@
+"""app.routes: what is answered to those who ask well."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from tests import tiny
+from tests.app.serving import LIMITS, engine_replaced
+from tests.fakes import PATIENCE_S, FakeEngine, until
+
+pytestmark = pytest.mark.anyio
+
+TEXTS = ["the film was good", "very dull", "a slow and very long film"]
+# Probabilities in JSON have seven digits.
+ROUNDING = 1e-7
+
+
+async def classify(client: httpx.AsyncClient, **body: Any) -> dict[str, Any]:
+    response = await client.post("/classify", json=body)
+    assert response.status_code == 200, response.text
+    assert response.headers["content-type"] == "application/json"
+    found: dict[str, Any] = response.json()
+    return found
+
+
+async def test_one_text_has_one_answer(client: httpx.AsyncClient) -> None:
+    """What is said of the text is what the classifier itself says, every label by its name."""
+    found = await classify(client, input=TEXTS[0])
+    (expected,) = tiny.classifier().predict(TEXTS[:1])
+    (answer,) = found["data"]
+    assert (answer["index"], answer["label"]) == (0, expected.label)
+    assert answer["probs"] == pytest.approx(expected.probs, rel=0, abs=ROUNDING)
+    assert answer["score"] == max(answer["probs"])
+    assert (answer["tokens"], answer["truncated"], answer["num_classes"]) == (4, False, 3)
+
+
+async def test_the_envelope_is_vllms(client: httpx.AsyncClient) -> None:
+    """Its clients read `id`, `object`, `created`, `model`, `data` and `usage`; ours also says which version."""
+    found = await classify(client, input=TEXTS)
+    assert found["object"] == "list"
+    assert found["id"].startswith("classify-")
+    assert isinstance(found["created"], int)
+    assert found["model"] == tiny.NAME
+    assert len(found["model_version"]) == 12
+    assert found["usage"] == {"prompt_tokens": 12, "total_tokens": 12, "completion_tokens": 0}
+
+
+async def test_every_answer_has_its_own_id(client: httpx.AsyncClient) -> None:
+    """Two answers can be told apart in a log."""
+    first, second = [await classify(client, input=TEXTS[0]) for _ in range(2)]
+    assert first["id"] != second["id"]
+
+
+async def test_a_list_is_answered_in_order(client: httpx.AsyncClient) -> None:
+    """The answers of a list are those of its texts one by one."""
+    data = (await classify(client, input=TEXTS))["data"]
+    alone = [(await classify(client, input=text))["data"][0] for text in TEXTS]
+    assert [answer["index"] for answer in data] == [0, 1, 2]
+    for answer, expected in zip(data, alone, strict=True):
+        assert answer["probs"] == pytest.approx(expected["probs"], rel=0, abs=1e-6)
+
+
+async def test_probs_are_in_the_order_of_the_labels(client: httpx.AsyncClient) -> None:
+    """`probs` by index and `scores` by name say the same; `scores` run from the best down."""
+    labels = (await client.get("/models")).json()["data"][0]["labels"]
+    for answer in (await classify(client, input=TEXTS))["data"]:
+        by_name = {score["label"]: score["score"] for score in answer["scores"]}
+        assert by_name == dict(zip(labels, answer["probs"], strict=True))
+        assert list(by_name.values()) == sorted(answer["probs"], reverse=True)
+        assert answer["label"] == answer["scores"][0]["label"]
+
+
+@pytest.mark.parametrize(("top_k", "named"), [(1, 1), (2, 2), (3, 3), (99, 3), (None, 3)])
+async def test_top_k_names_the_best_labels(client: httpx.AsyncClient, top_k: int | None, named: int) -> None:
+    """`scores` is cut, from the worst; `probs` is whole, as its places are the labels' numbers."""
+    (answer,) = (await classify(client, input=TEXTS[0], top_k=top_k))["data"]
+    assert len(answer["scores"]) == named
+    assert len(answer["probs"]) == 3
+    assert answer["scores"][0]["score"] == max(answer["probs"])
+
+
+async def test_a_cut_text_says_so(client: httpx.AsyncClient) -> None:
+    """The answer is that of the part that was read, and counts its tokens only."""
+    words = ["good"] * tiny.MAX_TOKENS
+    found = await classify(client, input=[" ".join([*words, "bad"]), " ".join(words)])
+    cut, whole = found["data"]
+    assert (cut["truncated"], whole["truncated"]) == (True, False)
+    assert cut["tokens"] == tiny.MAX_TOKENS
+    assert cut["probs"] == pytest.approx(whole["probs"], rel=0, abs=ROUNDING)
+    assert found["usage"]["prompt_tokens"] == 2 * tiny.MAX_TOKENS
+
+
+@pytest.mark.parametrize("text", ["😀", "e\u0301", "نص", "\ufeffgood", "\x07", "x" * LIMITS["max_characters"]])
+async def test_any_text_has_an_answer(client: httpx.AsyncClient, text: str) -> None:
+    """Signs that the tokenizer never saw are unknown, and no error."""
+    assert len((await classify(client, input=text))["data"]) == 1
+
+
+async def test_escaped_pairs_of_surrogates_are_one_character(client: httpx.AsyncClient) -> None:
+    """JSON in ASCII spells an emoji as two escapes."""
+    response = await client.post(
+        "/classify", content=b'{"input": "\\ud83d\\ude00"}', headers={"content-type": "application/json"}
+    )
+    assert response.status_code == 200
+
+
+async def test_a_model_may_be_named(client: httpx.AsyncClient) -> None:
+    """The name is the one in /models."""
+    (card,) = (await client.get("/models")).json()["data"]
+    assert (await classify(client, input=TEXTS[0], model=card["id"]))["model"] == card["id"]
+
+
+async def test_models_says_what_is_served(client: httpx.AsyncClient) -> None:
+    """Labels, limits, engine and the metrics of the bundle's own report."""
+    body = (await client.get("/models")).json()
+    (card,) = body["data"]
+    assert (body["object"], card["object"]) == ("list", "model")
+    assert (card["id"], card["default"], card["kind"]) == (tiny.NAME, True, "single-label")
+    assert (card["labels"], card["max_tokens"]) == (tiny.LABELS, tiny.MAX_TOKENS)
+    assert card["created"] == tiny.CREATED.isoformat()
+    assert card["engine"].startswith("onnxruntime")
+    assert card["metrics"] == {"valid": {"accuracy": 0.5}}
+
+
+async def test_a_running_server_is_live_and_ready(client: httpx.AsyncClient) -> None:
+    """Both probes of an orchestrator."""
+    assert (await client.get("/health/live")).json() == {"status": "live"}
+    assert (await client.get("/health/ready")).json() == {"status": "ready"}
+
+
+async def test_a_draining_server_is_live_and_not_ready(app: FastAPI, client: httpx.AsyncClient) -> None:
+    """No more clients are sent to it; those that it has are served."""
+    app.state.lembra.draining = True
+    response = await client.get("/health/ready")
+    assert (response.status_code, response.headers["content-type"]) == (503, "application/problem+json")
+    assert "shutting down" in response.json()["detail"]
+    assert (await client.get("/health/live")).status_code == 200
+    await classify(client, input=TEXTS[0])
+
+
+async def test_a_dead_engine_is_not_ready(app: FastAPI, client: httpx.AsyncClient) -> None:
+    """A server that can't answer says so, to the orchestrator and to the client that comes still."""
+    engine = FakeEngine()
+    engine.failures.append(SystemExit())
+    async with engine_replaced(app, engine):
+        dying, after = [await client.post("/classify", json={"input": TEXTS[0]}) for _ in range(2)]
+        ready = await client.get("/health/ready")
+    assert (dying.status_code, after.status_code, ready.status_code) == (500, 503, 503)
+    assert "an engine has stopped" in ready.json()["detail"]
+
+
+async def test_a_failing_batch_is_a_500_and_the_next_is_served(app: FastAPI, client: httpx.AsyncClient) -> None:
+    """The client learns that it may try again, and nothing of the inside."""
+    engine = FakeEngine()
+    engine.failures.append(RuntimeError("secret"))
+    async with engine_replaced(app, engine):
+        failed = await client.post("/classify", json={"input": TEXTS[0]})
+        assert failed.status_code == 500
+        assert failed.headers["content-type"] == "application/problem+json"
+        assert "secret" not in failed.text
+        await classify(client, input=TEXTS[0])
+
+
+async def test_a_full_queue_is_a_429(app: FastAPI, client: httpx.AsyncClient) -> None:
+    """Retry-After is whole seconds; once there is room again, the same request is served."""
+    engine = FakeEngine()
+    async with engine_replaced(app, engine):
+        engine.release.clear()
+        first = asyncio.ensure_future(client.post("/classify", json={"input": ["good"] * 5}))
+        await engine.begins()
+        refused = await client.post("/classify", json={"input": TEXTS[2]})
+        engine.release.set()
+        assert (await first).status_code == 200
+        await classify(client, input=TEXTS[2])
+    assert refused.status_code == 429
+    assert refused.json()["type"] == "urn:lembra:problem:overloaded"
+    assert int(refused.headers["retry-after"]) >= 1
+
+
+Message = dict[str, Any]
+
+
+async def call(app: FastAPI, receive: Callable[[], Awaitable[Message]]) -> list[Message]:
+    """One POST /classify at the level of ASGI; what the app sent."""
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": "POST",
+        "path": "/classify",
+        "raw_path": b"/classify",
+        "root_path": "",
+        "scheme": "http",
+        "query_string": b"",
+        "headers": [(b"content-type", b"application/json")],
+        "client": ("127.0.0.1", 1),
+        "server": ("127.0.0.1", 2),
+    }
+    async with asyncio.timeout(PATIENCE_S):
+        await app(scope, receive, send)
+    return sent
+
+
+async def test_a_client_that_leaves_while_it_waits_cancels_its_work(app: FastAPI, client: httpx.AsyncClient) -> None:
+    """Its text is never computed, the neighbour's is, and the metrics know that it left."""
+    engine = FakeEngine()
+    events: asyncio.Queue[Message] = asyncio.Queue()
+    body = json.dumps({"input": "bad"}).encode()
+    async with engine_replaced(app, engine) as batcher:
+        engine.release.clear()
+        neighbour = asyncio.ensure_future(client.post("/classify", json={"input": "good"}))
+        await engine.begins()
+        leaving = asyncio.ensure_future(call(app, events.get))
+        events.put_nowait({"type": "http.request", "body": body, "more_body": False})
+        await until(lambda: len(batcher._rows) == 1)
+        events.put_nowait({"type": "http.disconnect"})
+        await leaving
+        engine.release.set()
+        assert (await neighbour).status_code == 200
+    assert engine.rows == [[tiny.WORDS.index("good")]]
+    assert 'lembra_requests_total{status="499"} 1.0' in (await client.get("/metrics")).text
+
+
+async def test_a_client_that_leaves_in_its_body_is_no_error(app: FastAPI, client: httpx.AsyncClient) -> None:
+    """Half a request is counted as left, not as a fault of the server."""
+    events: asyncio.Queue[Message] = asyncio.Queue()
+    events.put_nowait({"type": "http.request", "body": b'{"inp', "more_body": True})
+    events.put_nowait({"type": "http.disconnect"})
+    await call(app, events.get)
+    assert 'lembra_requests_total{status="499"} 1.0' in (await client.get("/metrics")).text

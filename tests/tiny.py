@@ -1,0 +1,86 @@
+"""A bundle with random weights: real files and a real tokenizer, loaded in milliseconds. Its answers mean nothing."""
+
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import safetensors.numpy
+import tokenizers
+from tokenizers import models, pre_tokenizers
+
+from model import bundle
+from model.calibration import Calibration
+from model.classifier import Classifier
+from model.config import ClassifierConfig, NetworkConfig
+from model.engine_onnx import OnnxEngine
+from model.tokenization import Tokenization
+from training.export import to_onnx
+
+NAME = "tiny"
+LABELS = ["negative", "neutral", "positive"]
+KNOWN = "a the film is was not good bad very long dull bright slow and"
+WORDS = ["<pad>", "<unk>", *KNOWN.split()]
+MAX_TOKENS = 12
+PROBES = ["the film was good", "very dull and very long", "unheard"]
+NETWORK = NetworkConfig(vocabulary_size=len(WORDS), embedding_size=6, hidden_size=5, classes=len(LABELS))
+CONFIG = ClassifierConfig(kind="single-label", labels=LABELS, max_tokens=MAX_TOKENS, network=NETWORK)
+CALIBRATION = Calibration(temperature=1.5, rows=40, ece_before=0.09, ece_after=0.02)
+REPORT = {"metrics": {"valid": {"accuracy": 0.5, "per_class": []}}, "data": {}, "command": "none"}
+CREATED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+def tokenization(*, max_tokens: int = MAX_TOKENS) -> Tokenization:
+    """One token a word, and an unknown one for every word that isn't in WORDS."""
+    vocabulary = {word: number for number, word in enumerate(WORDS)}
+    tokenizer = tokenizers.Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return Tokenization(tokenizer, max_tokens=max_tokens)
+
+
+def weights(*, seed: int = 0) -> bytes:
+    """The safetensors file of a network with the shape of CONFIG."""
+    draw = np.random.default_rng(seed)
+    inputs, hidden, classes = NETWORK.embedding_size, NETWORK.hidden_size, NETWORK.classes
+    shapes = {
+        "embedding.weight": (NETWORK.vocabulary_size, inputs),
+        "head.weight": (classes, 3 * NETWORK.directions * hidden),
+        "head.bias": (classes,),
+    }
+    for direction in range(NETWORK.directions):
+        shapes |= {
+            f"lstm.{direction}.weight_ih_l0": (4 * hidden, inputs),
+            f"lstm.{direction}.weight_hh_l0": (4 * hidden, hidden),
+            f"lstm.{direction}.bias_ih_l0": (4 * hidden,),
+            f"lstm.{direction}.bias_hh_l0": (4 * hidden,),
+        }
+    return safetensors.numpy.save({name: draw.normal(size=size).astype(np.float32) for name, size in shapes.items()})
+
+
+def classifier(*, seed: int = 0) -> Classifier:
+    """The classifier that a bundle of `parts` holds."""
+    tensors = weights(seed=seed)
+    return Classifier(CONFIG, tokenization(), OnnxEngine(to_onnx(NETWORK, tensors), tensors, threads=1), CALIBRATION)
+
+
+@cache
+def parts(*, seed: int = 0) -> bundle.Parts:
+    """What training would hand over."""
+    tensors = weights(seed=seed)
+    whole = classifier(seed=seed)
+    probes = [bundle.Probe(text=text, probs=whole.predict([text])[0].probs) for text in PROBES]
+    return bundle.Parts(
+        config=CONFIG,
+        weights=tensors,
+        graph=to_onnx(NETWORK, tensors),
+        tokenizer=tokenization().to_json(),
+        calibration=CALIBRATION,
+        probes=bundle.Probes(probes=probes),
+        report=REPORT,
+        extra={},
+    )
+
+
+def write(path: Path, *, seed: int = 0, overwrite: bool = False) -> bundle.Manifest:
+    """Write the bundle to `path`."""
+    return bundle.write(path, parts(seed=seed), created=CREATED, commit=None, overwrite=overwrite)

@@ -20,9 +20,8 @@ ENV PATH=/opt/venv/bin:$PATH \
     ORT_DISABLE_TELEMETRY=1
 
 
-# What is installed. Only pyproject.toml and constraints.txt are here, so that a change to our code leaves these
-# layers as they are: `pip install .` installs the dependencies, the metadata that holds the version, and the script.
-# The code itself comes later, from `code`.
+# What is installed. None of our code is here, so that a change to it leaves these layers as they are: `pip install .`
+# installs the dependencies, the metadata that holds the version, and the script. The code comes later, from `code`.
 FROM base AS dependencies
 WORKDIR /build
 # The environment has no pip of its own: PIP_PYTHON has the base image's pip install into it.
@@ -36,8 +35,8 @@ COPY pyproject.toml constraints.txt LICENSE ./
 # pyproject.toml names these two; empty ones do.
 RUN touch README.md cli.py
 
-# After each install goes what nothing runs here: the libraries' own tests, the empty cli.py, and, where there is no
-# cli.py to follow, the script that would look for it.
+# After each install goes what nothing runs here: the libraries' own tests (17 MB), the empty cli.py, and, where
+# there is no cli.py to follow, the script that would look for it.
 FROM dependencies AS dependencies-cpu
 RUN pip install . \
     && find /opt/venv -type d -name tests -prune -exec rm -r {} + \

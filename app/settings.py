@@ -62,9 +62,11 @@ def load() -> Settings:
 
 
 def _refuse_unknown() -> None:
-    known = [f"{PREFIX}{name}".upper() for name in Settings.model_fields]
+    known = [name.upper() for name in Settings.model_fields]
     for name in os.environ:
-        if name.upper().startswith(PREFIX) and name.upper() not in known:
-            near = difflib.get_close_matches(name.upper(), known, n=2)
-            hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}"
+        asked = name.upper().removeprefix(PREFIX)
+        if name.upper().startswith(PREFIX) and asked not in known:
+            near = [PREFIX + found for found in difflib.get_close_matches(asked, known, n=2)]
+            there_are = ", ".join(PREFIX + found for found in known)
+            hint = f"did you mean {' or '.join(near)}?" if near else f"there are {there_are}"
             raise SettingsError(f"there is no setting {name}; {hint}")

@@ -16,10 +16,13 @@ maker=${CONTAINER_BASE:-../shared/tools/container-base}
 port=${PORT:-8124}
 base=python:3.11-slim-bookworm
 work=$(mktemp -d)
-container='' runner='' server=''
+container=lembra-image-$$
+runner=''
 
 buildah() { command buildah --storage-driver vfs "$@"; }
-config() { buildah inspect --type image --format "{{range .Docker.Config.$1}}{{println .}}{{end}}" lembra:cpu | sed '/^$/d'; }
+config() {
+    buildah inspect --type image --format "{{range .Docker.Config.$1}}{{println .}}{{end}}" lembra:cpu | sed '/^$/d'
+}
 megabytes() { buildah images --format '{{.Size}}' "$1" | awk 'NR == 1 { print $1 * ($2 == "GB" ? 1000 : 1) }'; }
 inside() { buildah run --isolation chroot --env "LEMBRA_PORT=$port" "$container" -- "$@"; }
 now() { date +%s.%N; }
@@ -36,13 +39,23 @@ fail() {
     exit 1
 }
 
+# buildah starts what it runs through helpers of its own, one child each: the last in the line is the server.
+innermost() {
+    local process=$1 child
+    while child=$(pgrep -P "$process" | head -n 1) && [ -n "$child" ]; do process=$child; done
+    echo "$process"
+}
+
 cleanup() {
-    if [ -n "$server" ]; then kill "$server" 2>/dev/null || true; fi
-    if [ -n "$runner" ]; then wait "$runner" 2>/dev/null || true; fi
-    if [ -n "$container" ]; then buildah rm "$container" >/dev/null; fi
+    if [ -n "$runner" ]; then
+        kill "$(innermost "$runner")" 2>/dev/null || true
+        wait "$runner" 2>/dev/null || true
+    fi
+    buildah rm "$container" >/dev/null 2>&1 || true # where it got that far
     rm -rf "$work"
 }
 trap cleanup EXIT
+trap 'exit 130' INT TERM # by way of cleanup, and not before the command at hand has ended
 
 [ "$(id -u)" = 0 ] || skip "buildah's chroot needs root"
 [ -f bundles/sentiment-en/manifest.json ] || skip "there is no bundles/sentiment-en"
@@ -52,15 +65,15 @@ if [ -z "${IMAGE_BUILD:-}" ]; then
     IMAGE_BUILD=$(bash "$maker" 2>"$work/base.log" | tail -n 1) || skip "$maker could not make the base image"
 fi
 for tool in buildah curl pgrep; do
-    command -v "$tool" >/dev/null || skip "$tool is not installed"
+    type -P "$tool" >/dev/null || skip "$tool is not installed"
 done
-if curl -s -o /dev/null "localhost:$port"; then fail "something listens on port $port already; choose another with PORT"; fi
+if curl -s -o /dev/null "localhost:$port"; then fail "something listens on port $port already; set PORT"; fi
 
 start=$(now)
 bash -c "$IMAGE_BUILD" >"$work/build.log" 2>&1 || fail "the build failed"
 build_s=$(since "$start")
 
-container=$(buildah from lembra:cpu)
+buildah from --name "$container" lembra:cpu >/dev/null
 root=$(buildah mount "$container")
 mapfile -t entrypoint < <(config Entrypoint)
 mapfile -t healthcheck < <(config Healthcheck.Test) # its first word, CMD, says that the others are run as they are
@@ -71,15 +84,12 @@ inside "${entrypoint[@]}" >"$work/server.log" 2>&1 &
 runner=$!
 until curl -sf -o /dev/null "localhost:$port/health/ready"; do
     kill -0 "$runner" 2>/dev/null || fail "the server ended before it was ready"
-    server=$(pgrep -P "$runner" | head -n 1) || true # so that cleanup ends it should it never be ready
     [ "$(since "$start" | cut -d. -f1)" -lt 60 ] || fail "not ready after 60 s"
     sleep 0.05
 done
 ready_s=$(since "$start")
 
-# buildah starts the server through helpers of its own, one child each: the last in the line is the server.
-server=$runner
-while child=$(pgrep -P "$server" | head -n 1) && [ -n "$child" ]; do server=$child; done
+server=$(innermost "$runner")
 uid=$(awk '/^Uid:/ { print $2 }' "/proc/$server/status")
 
 label=$(curl -sf "localhost:$port/classify" -H 'content-type: application/json' \
@@ -96,7 +106,7 @@ kill -TERM "$server"
 exit_code=0
 wait "$runner" || exit_code=$?
 stop_s=$(since "$start")
-runner='' server=''
+runner=''
 
 image_mb=$(megabytes lembra:cpu)
 base_mb=$(megabytes "$base")
@@ -121,5 +131,5 @@ printf '{"benchmark": "image", "image_mb": %s, "base_mb": %s, "beyond_base_mb": 
     "$image_mb" "$base_mb" "$beyond_mb" "$ours_mb"
 printf '"build_s": %s, "ready_s": %s, "rss_mb": %s, "uid": %s, "label": "%s", "health_exit": %s, ' \
     "$build_s" "$ready_s" "$rss_mb" "$uid" "$label" "$health_exit"
-printf '"files_written": %s, "exit_code": %s, "stop_s": %s, "base": "%s", "cpu": "%s", "cores": %s, "command": "%s"}\n' \
-    "$written" "$exit_code" "$stop_s" "$base" "$cpu" "$(nproc)" "benchmarks/image.sh"
+printf '"files_written": %s, "exit_code": %s, "stop_s": %s, "base": "%s", ' "$written" "$exit_code" "$stop_s" "$base"
+printf '"cpu": "%s", "cores": %s, "command": "benchmarks/image.sh"}\n' "$cpu" "$(nproc)"

@@ -89,6 +89,14 @@ class Probes(BaseModel):
     probes: list[Probe]
 
 
+class Report(BaseModel):
+    """The file `report.json`, of which a server reads the metrics; the rest is for people."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    metrics: dict[str, dict[str, Any]] = {}
+
+
 @dataclass(frozen=True)
 class Parts:
     """What training hands over to be written."""
@@ -135,7 +143,7 @@ class Bundle:
             config=_parse(path / CONFIG, ClassifierConfig, files[CONFIG]),
             calibration=_parse(path / CALIBRATION, Calibration, files[CALIBRATION]),
             probes=_parse(path / PROBES, Probes, files[PROBES]),
-            report=json.loads(files[REPORT]),
+            report=_parse(path / REPORT, Report, files[REPORT]).model_dump(),
             _files=files,
         )
 
@@ -149,7 +157,8 @@ class Bundle:
 
     def classifier_on(self, engine: Engine) -> Classifier:
         """The classifier on a given engine, with the probes replayed. Raises: BundleError."""
-        tokenization = Tokenization.from_json(self._files[TOKENIZER].decode(), max_tokens=self.config.max_tokens)
+        tokenizer = _text(self.path / TOKENIZER, self._files[TOKENIZER])
+        tokenization = Tokenization.from_json(tokenizer, max_tokens=self.config.max_tokens)
         if tokenization.vocabulary_size > self.config.network.vocabulary_size:
             raise BundleError(
                 f"{self.path / TOKENIZER} has {tokenization.vocabulary_size:,} tokens; "
@@ -271,6 +280,13 @@ def _parse(file: Path, document: type[Document], data: bytes) -> Document:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"
         raise BundleError(f"{file}: {where}: {first['msg']}") from error
+
+
+def _text(file: Path, data: bytes) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise BundleError(f"{file} isn't UTF-8: {error.reason} at byte {error.start}") from error
 
 
 def _digest(manifest: Manifest) -> str:

@@ -42,8 +42,8 @@ class TrainingConfig(BaseModel):
         int, Field(ge=1, le=100_000, description="longer texts are cut here, in training and in serving")
     ] = 512
 
-    embedding_size: Annotated[int, Field(ge=1, le=4096, description="E")] = 256
-    hidden_size: Annotated[int, Field(ge=1, le=4096, description="LSTM units a direction, H")] = 128
+    embedding_size: Annotated[int, Field(ge=1, le=4096, description="E")] = 192
+    hidden_size: Annotated[int, Field(ge=1, le=4096, description="LSTM units a direction, H")] = 192
     bidirectional: Annotated[bool, Field(description="read from both ends")] = True
     forget_bias: Annotated[float, Field(description="starting bias of the forget gate")] = 1.0
 
@@ -56,11 +56,14 @@ class TrainingConfig(BaseModel):
     ] = True
     adversarial_weight: Annotated[
         float, Field(ge=0, description="weight of the loss at adversarially moved embeddings; 0 turns it off")
-    ] = 0.0
-    adversarial_norm: Annotated[float, Field(gt=0, description="length of that move, over the whole text")] = 1.0
+    ] = 1.0
+    adversarial_norm: Annotated[float, Field(gt=0, description="length of that move, over the whole text")] = 4.0
 
-    epochs: Annotated[Count, Field(description="passes over train, at most")] = 10
-    patience: Annotated[Count, Field(description="epochs without a better validation score before stopping")] = 3
+    epochs: Annotated[Count, Field(description="passes over train")] = 5
+    least_steps: Annotated[Count, Field(description="small data gets more epochs, until this many steps are done")] = (
+        1500
+    )
+    patience: Annotated[Count, Field(description="epochs without a better validation score before stopping")] = 5
     batch_tokens: Annotated[Count, Field(description="padded tokens a step, at most")] = 2048
     epoch_steps: Annotated[Count, Field(description="steps an epoch, at least: small data gets smaller batches")] = 100
     learning_rate: Annotated[float, Field(gt=0, lt=1, description="at its highest, after the warm-up")] = 1e-3

@@ -124,7 +124,10 @@ def _plan(train: Encoded, config: TrainingConfig) -> list[list[list[int]]]:
     rng = random.Random(config.seed)
     lengths = [len(row) for row in train.rows]
     batch_tokens = min(config.batch_tokens, max(1, sum(lengths) // config.epoch_steps))
-    return [batches.epoch(lengths, max_tokens=batch_tokens, rng=rng) for _ in range(config.epochs)]
+    plan: list[list[list[int]]] = []
+    while len(plan) < config.epochs or sum(map(len, plan)) < config.least_steps:
+        plan.append(batches.epoch(lengths, max_tokens=batch_tokens, rng=rng))
+    return plan
 
 
 def _epoch(learner: Learner, train: Encoded, groups: list[list[int]], progress: Progress) -> tuple[float, float]:

@@ -1,5 +1,6 @@
 """The server in this process, on the tiny bundle, with limits that a test can reach."""
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,7 +16,10 @@ from app.settings import Settings
 from tests import tiny
 from tests.fakes import PATIENCE_S, FakeEngine, classifier_on
 
+ROOT = Path(__file__).parents[2]
 LIMITS: dict[str, Any] = {
+    "device": "cpu",
+    "threads": 1,
     "max_body_bytes": 4000,
     "max_texts": 5,
     "max_characters": 300,
@@ -26,7 +30,13 @@ LIMITS: dict[str, Any] = {
 
 def app_of(bundles: Path, **settings: Any) -> FastAPI:
     """The app on a bundle, or a folder of them."""
-    return create_app(Settings(bundles=bundles, device="cpu", threads=1, **LIMITS | settings))
+    return create_app(Settings(bundles=bundles, **LIMITS | settings))
+
+
+def environment(**settings: object) -> dict[str, str]:
+    """This one, with these LEMBRA_ settings and no others."""
+    inherited = {name: value for name, value in os.environ.items() if not name.upper().startswith("LEMBRA_")}
+    return inherited | {name: str(value) for name, value in settings.items()}
 
 
 @asynccontextmanager

@@ -1,6 +1,8 @@
 """app.errors: whatever a client sends, it gets a problem that names the thing, the value and the limit."""
 
+import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -9,7 +11,7 @@ from fastapi import FastAPI
 
 from model.errors import ModelError
 from tests import tiny
-from tests.app.serving import LIMITS
+from tests.app.serving import LIMITS, app_of, client_of
 
 pytestmark = pytest.mark.anyio
 
@@ -113,6 +115,19 @@ async def test_a_chunked_large_body_is_read_to_the_limit_only(client: httpx.Asyn
     check_problem(await client.post("/classify", content=endless(), headers=JSON), 413, "the limit is 4,000")
     assert sent < 10_000
     await still_serves(client)
+
+
+async def test_a_body_that_does_not_come_is_given_up(tiny_bundle: Path) -> None:
+    """A client can't hold a connection by sending half a request."""
+
+    async def half() -> AsyncIterator[bytes]:
+        yield b'{"input":'
+        await asyncio.Event().wait()
+
+    async with client_of(app_of(tiny_bundle, deadline_s=0.05)) as client:
+        response = await client.post("/classify", content=half(), headers=JSON)
+        check_problem(response, 408, "0.05 s")
+        assert response.headers["connection"] == "close"
 
 
 @pytest.mark.parametrize("kind", [None, "text/plain", "application/x-www-form-urlencoded", "application/jsonp"])

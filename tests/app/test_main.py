@@ -1,6 +1,5 @@
 """app.main: what is loaded, what is refused, and what serving does without."""
 
-import os
 import shutil
 import subprocess
 import sys
@@ -10,14 +9,13 @@ import pytest
 
 from app.errors import SettingsError
 from app.main import bundle_paths, choose_default
+from model.engine import cuda_is_here
 from model.errors import BundleError, DeviceError
 from tests import tiny
-from tests.app.serving import app_of, client_of
+from tests.app.serving import ROOT, app_of, client_of, environment
 from tests.fakes import PATIENCE_S
 
 pytestmark = pytest.mark.anyio
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -42,7 +40,7 @@ def test_one_bundle_may_be_served(tiny_bundle: Path) -> None:
 
 def test_a_folder_without_bundles_is_refused(tmp_path: Path) -> None:
     """The error says how to make one."""
-    with pytest.raises(BundleError, match="holds no bundle.*lembra train"):
+    with pytest.raises(BundleError, match=r"holds no bundle.*lembra train"):
         bundle_paths(tmp_path)
 
 
@@ -107,10 +105,9 @@ async def test_a_folder_without_a_manifest_is_a_damaged_bundle(folder: Path) -> 
             pass
 
 
+@pytest.mark.skipif(cuda_is_here(), reason="there is a CUDA device")
 async def test_a_device_that_is_not_there_keeps_the_server_from_starting(tiny_bundle: Path) -> None:
     """Rather than to serve slowly on another."""
-    if shutil.which("nvidia-smi"):
-        pytest.skip("there is a GPU")
     with pytest.raises(DeviceError, match="cuda"):
         async with client_of(app_of(tiny_bundle, device="cuda")):
             pass
@@ -154,10 +151,8 @@ assert not Absent.names & set(sys.modules)
 
 def test_serving_needs_no_torch(tiny_bundle: Path) -> None:
     """Where torch, training and its libraries can't be imported, a CPU server answers a whole request."""
-    environment = {**os.environ, "LEMBRA_BUNDLES": str(tiny_bundle), "LEMBRA_DEVICE": "cpu"}
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", SERVE_ONCE],
-        env=environment, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S, check=False,
-    )  # fmt: skip
+    command = [sys.executable, "-W", "error", "-c", SERVE_ONCE]
+    env = environment(LEMBRA_BUNDLES=tiny_bundle, LEMBRA_DEVICE="cpu")
+    done = subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert done.returncode == 0, done.stderr
     assert '"label":' in done.stdout

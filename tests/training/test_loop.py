@@ -37,7 +37,9 @@ def example(size: int, seed: int = 0) -> Encoded:
 
 def test_it_learns_what_can_be_learned() -> None:
     """A rule over tokens is found, on rows that weren't trained on."""
-    config = TrainingConfig(epochs=5, epoch_steps=60, learning_rate=0.01, average_decay=0.9, pooled_dropout=0.1)
+    config = TrainingConfig(
+        epochs=5, epoch_steps=60, least_steps=1, learning_rate=0.01, average_decay=0.9, pooled_dropout=0.1
+    )
     fitted = loop.fit(made(), example(600), example(100, seed=1), config, Silent())
     assert max(result.validation_accuracy for result in fitted.epochs) >= 0.97
 
@@ -46,13 +48,20 @@ def test_it_stops_when_validation_has_stopped_rising() -> None:
     """Labels at random can't be learned: patience ends the run early, and the best epoch's weights are kept."""
     data = example(40)
     noise = Encoded(data.rows, np.random.default_rng(3).integers(0, 2, size=40).tolist())
-    config = TrainingConfig(epochs=50, epoch_steps=2, patience=2)
+    config = TrainingConfig(epochs=50, epoch_steps=2, least_steps=1, patience=2)
     fitted = loop.fit(made(), noise, noise, config, Silent())
     best = max(result.epoch for result in fitted.epochs if result.best)
     assert len(fitted.epochs) == best + 2 < 50
     network = made()
     network.load_state_dict(fitted.weights)
     assert loop.judge(network, noise)[1] == pytest.approx(fitted.epochs[best - 1].validation_accuracy)
+
+
+def test_small_data_gets_more_epochs() -> None:
+    """Until the least number of steps is done, whatever the number of epochs."""
+    config = TrainingConfig(epochs=1, epoch_steps=5, least_steps=30, patience=100, learning_rate=1e-4)
+    fitted = loop.fit(made(), example(20), example(20), config, Silent())
+    assert 2 < len(fitted.epochs) <= 6
 
 
 def test_the_rate_rises_then_falls_to_almost_nothing() -> None:

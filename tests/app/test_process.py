@@ -1,0 +1,163 @@
+"""python -m app and uvicorn app.main:app, as processes: how a server starts, ends, and fails to start."""
+
+import http.client
+import json
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests import tiny
+from tests.app.serving import ROOT, environment
+from tests.fakes import PATIENCE_S
+
+MODULE = [sys.executable, "-m", "app"]
+UVICORN = [sys.executable, "-m", "uvicorn", "app.main:app", "--port", "0"]
+LEMBRA = [sys.executable, "-m", "cli", "serve"]
+COMMANDS = [pytest.param(MODULE, id="module"), pytest.param(UVICORN, id="uvicorn"), pytest.param(LEMBRA, id="lembra")]
+BODY = json.dumps({"input": "the film was good"}).encode()
+HEAD = b"POST /classify HTTP/1.1\r\nHost: it\r\nContent-Type: application/json\r\nContent-Length: %d\r\n" % len(BODY)
+
+
+class Server:
+    """A server process, and what it logged so far."""
+
+    def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
+        self.process = process
+        self._log = log
+        self.port = int(self.logs(r"running on http://127\.0\.0\.1:(\d+)").group(1))
+
+    def logs(self, pattern: str) -> re.Match[str]:
+        """Wait until the log has it."""
+        until = time.monotonic() + PATIENCE_S
+        while time.monotonic() < until:
+            ended = self.process.poll() is not None
+            if found := re.search(pattern, self._log.read_text()):
+                return found
+            if ended:
+                break
+            time.sleep(0.02)
+        raise AssertionError(f"no {pattern!r} in:\n{self._log.read_text()}")
+
+    def get(self, path: str, body: bytes | None = None) -> int:
+        """The status of a whole request; a POST where there is a body."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S)
+        headers = {"Content-Type": "application/json"}
+        with closing(connection):
+            connection.request("GET" if body is None else "POST", path, body, headers)
+            return connection.getresponse().status
+
+    def begin(self) -> socket.socket:
+        """A request without its body, once the server waits for that body."""
+        connection = socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE_S)
+        connection.sendall(HEAD + b"Expect: 100-continue\r\n\r\n")
+        assert connection.recv(100).startswith(b"HTTP/1.1 100")
+        return connection
+
+
+@contextmanager
+def running(command: list[str], tmp_path: Path, **settings: object) -> Iterator[Server]:
+    log = tmp_path / "log"
+    settings = {"LEMBRA_PORT": 0, "LEMBRA_DEVICE": "cpu", "LEMBRA_THREADS": 1} | settings
+    with (
+        log.open("wb") as file,
+        subprocess.Popen(command, env=environment(**settings), cwd=ROOT, stderr=file) as process,
+    ):
+        try:
+            yield Server(process, log)
+        finally:
+            process.kill()
+
+
+def refused(command: list[str], **settings: object) -> subprocess.CompletedProcess[str]:
+    """What became of a server that could not start."""
+    settings = {"LEMBRA_PORT": 0, "LEMBRA_DEVICE": "cpu"} | settings
+    return subprocess.run(
+        command, env=environment(**settings), cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S, check=False
+    )
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_server_starts_and_serves(command: list[str], tiny_bundle: Path, tmp_path: Path) -> None:
+    """By each of the three ways to start it."""
+    with running(command, tmp_path, LEMBRA_BUNDLES=tiny_bundle) as server:
+        assert server.get("/classify", BODY) == 200
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_in_good_order(number: int, tiny_bundle: Path, tmp_path: Path) -> None:
+    """The exit code is 0, and a request that was in flight is answered first."""
+    with running(MODULE, tmp_path, LEMBRA_BUNDLES=tiny_bundle) as server, server.begin() as connection:
+        server.process.send_signal(number)
+        server.logs("Shutting down")
+        connection.sendall(BODY)
+        assert connection.recv(100).startswith(b"HTTP/1.1 200")
+        assert server.process.wait(PATIENCE_S) == 0
+
+
+def test_sigterm_says_not_ready_before_the_socket_closes(tiny_bundle: Path, tmp_path: Path) -> None:
+    """While it drains, it still takes requests of those who have not looked, and tells those who look to go."""
+    with running(MODULE, tmp_path, LEMBRA_BUNDLES=tiny_bundle, LEMBRA_DRAIN_S=PATIENCE_S) as server:
+        server.process.send_signal(signal.SIGTERM)
+        assert server.get("/health/ready") == 503
+        assert server.get("/classify", BODY) == 200
+
+
+def test_a_client_that_never_ends_can_not_keep_it_from_ending(tiny_bundle: Path, tmp_path: Path) -> None:
+    """A request whose body does not come is given up at its deadline."""
+    settings = {"LEMBRA_BUNDLES": tiny_bundle, "LEMBRA_DEADLINE_S": 0.5}
+    with running(MODULE, tmp_path, **settings) as server, server.begin() as connection:
+        server.process.send_signal(signal.SIGTERM)
+        assert connection.recv(100).startswith(b"HTTP/1.1 408")
+        assert server.process.wait(PATIENCE_S) == 0
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_damaged_bundle_is_one_clear_line(command: list[str], tiny_copy: Path) -> None:
+    """It names the file, there is no traceback, and the exit code is not 0."""
+    weights = tiny_copy / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    done = refused(command, LEMBRA_BUNDLES=tiny_copy)
+    assert done.returncode not in {0, None}
+    assert done.stderr.count(str(weights)) == 1
+    assert "Traceback" not in done.stderr
+
+
+def test_workers_that_can_not_start_end_the_server(tmp_path: Path) -> None:
+    """With several processes too the exit code is not 0."""
+    assert refused([*LEMBRA, "--workers", "2"], LEMBRA_BUNDLES=tmp_path).returncode not in {0, None}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize(("name", "value"), [("LEMBRA_MAX_TEXTS", "none"), ("LEMBRA_MAX_TEXT", "9")])
+def test_bad_settings_are_one_line_and_code_2(command: list[str], name: str, value: str, tiny_bundle: Path) -> None:
+    """A value that can't be, and a name that there isn't."""
+    done = refused(command, LEMBRA_BUNDLES=tiny_bundle, **{name: value})
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert name in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_an_unknown_default_model_is_one_line(tiny_bundle: Path) -> None:
+    """Only known once the bundles were looked at; the error lists them."""
+    done = refused(MODULE, LEMBRA_BUNDLES=tiny_bundle, LEMBRA_DEFAULT_MODEL="huge")
+    assert done.returncode not in {0, None}
+    assert f"LEMBRA_DEFAULT_MODEL = 'huge'; there are {tiny.NAME}" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_port_in_use_is_one_line(tiny_bundle: Path) -> None:
+    """The server ends rather than to wait for the port."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        done = refused(MODULE, LEMBRA_BUNDLES=tiny_bundle, LEMBRA_PORT=taken.getsockname()[1])
+    assert done.returncode not in {0, None}
+    assert "address already in use" in done.stderr
+    assert "Traceback" not in done.stderr

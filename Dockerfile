@@ -32,24 +32,23 @@ ENV PIP_PYTHON=/opt/venv \
     PIP_ROOT_USER_ACTION=ignore
 RUN python -m venv --without-pip /opt/venv
 COPY pyproject.toml constraints.txt LICENSE ./
-# pyproject.toml names these two; empty ones do.
-RUN touch README.md cli.py
+# pyproject.toml names it; an empty one does.
+RUN touch README.md
 
-# After each install goes what nothing runs here: the libraries' own tests (17 MB), the empty cli.py, and, where
-# there is no cli.py to follow, the script that would look for it.
+# After each install goes what nothing runs here: the libraries' own tests (17 MB) and, where there is no cli.py to
+# follow, the script that would look for it.
 FROM dependencies AS dependencies-cpu
 RUN pip install . \
     && find /opt/venv -type d -name tests -prune -exec rm -r {} + \
-    && rm -f /opt/venv/lib/python3*/site-packages/cli.py /opt/venv/bin/lembra
+    && rm -f /opt/venv/bin/lembra
 
 # The public index's torch for Linux is built for CUDA and brings CUDA's libraries: a plain base image will do.
 FROM dependencies-cpu AS dependencies-gpu
 RUN pip install '.[gpu]' \
-    && rm -f /opt/venv/lib/python3*/site-packages/cli.py /opt/venv/bin/lembra
+    && rm -f /opt/venv/bin/lembra
 
 FROM dependencies-cpu AS dependencies-train
-RUN pip install '.[train]' \
-    && rm -f /opt/venv/lib/python3*/site-packages/cli.py
+RUN pip install '.[train]'
 
 
 # Our code and the default bundle, readable by any user whatever the umask of the checkout was, and compiled.

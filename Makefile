@@ -35,10 +35,10 @@ bench: dev
 	$(BIN)/python -m benchmarks.load
 
 reproduce: dev
-	$(BIN)/lembra train $(DATA)/sst2 --out bundles/sentiment-en --recipe sentiment-en --seed 0 --force
+	$(BIN)/lembra train $(DATA)/sst2 --out bundles/sentiment-en --recipe default --seed 0 --set threads=1 --force
 
 image:
-	docker build --target cpu --tag lembra:cpu .
+	docker build --tag lembra:cpu .
 
 dev: $(VENV)/dev
 

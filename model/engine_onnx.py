@@ -1,5 +1,10 @@
 """The network on onnxruntime: what serves on a CPU, with no torch installed."""
 
+import os
+
+# The wheel reports usage, and writes files under HOME, from the moment it is imported; only this keeps it from both.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
 import onnxruntime
 
 from model.calibration import Floats
@@ -7,7 +12,7 @@ from model.collate import Batch
 from model.config import WEIGHTS
 from model.errors import BundleError
 
-# The wheel can report usage; nothing leaves a user's machine from here.
+# For versions that don't know the variable.
 onnxruntime.disable_telemetry_events()
 
 

@@ -61,10 +61,10 @@ class TrainingConfig(BaseModel):
 
     epochs: Annotated[Count, Field(description="passes over train")] = 5
     least_steps: Annotated[Count, Field(description="small data gets more epochs, until this many steps are done")] = (
-        1500
+        3000
     )
     patience: Annotated[Count, Field(description="epochs without a better validation score before stopping")] = 5
-    batch_tokens: Annotated[Count, Field(description="padded tokens a step, at most")] = 2048
+    batch_tokens: Annotated[Count, Field(description="padded tokens a step, at most")] = 1024
     epoch_steps: Annotated[Count, Field(description="steps an epoch, at least: small data gets smaller batches")] = 100
     learning_rate: Annotated[float, Field(gt=0, lt=1, description="at its highest, after the warm-up")] = 1e-3
     warmup_share: Annotated[

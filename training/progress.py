@@ -58,6 +58,7 @@ class TerminalProgress:
             f"  accuracy {result.validation_accuracy:.2%}  {result.tokens_per_s:,.0f} tokens/s"
             f"{'  best' if result.best else ''}",
             highlight=False,
+            soft_wrap=True,
         )
 
 
@@ -72,9 +73,10 @@ def show_report(console: Console, report: Report, *, title: str) -> None:
         table.add_row(score.label, *figures, f"{score.rows:,}")
     if len(report.classes) > MOST_CLASSES_SHOWN:
         table.add_row(f"… {len(report.classes) - MOST_CLASSES_SHOWN} more in the report", "", "", "", "")
-    table.caption = (
-        f"accuracy {report.accuracy:.2%}   macro-F1 {report.macro_f1:.2%}   ECE {report.ece:.4f}"
-        f"   {report.rows:,} rows, {report.truncated:,} cut"
-    )
-    table.caption_justify = "left"
     console.print(table)
+    console.print(
+        f"accuracy {report.accuracy:.2%}   macro-F1 {report.macro_f1:.2%}   ECE {report.ece:.4f}"
+        f"   {report.rows:,} rows, {report.truncated:,} cut",
+        highlight=False,
+        soft_wrap=True,
+    )

@@ -120,9 +120,11 @@ def _refuse_existing(out: Path, *, overwrite: bool) -> None:
 def _tell(console: Console, splits: Splits, device: torch.device) -> None:
     parts = ("train", "validation", "calibration", "test")
     rows = ", ".join(f"{name} {len(part):,}" for name in parts if (part := getattr(splits, name)) is not None)
-    console.print(f"rows: {rows}; {len(splits.labels):,} classes; device: {device.type}", highlight=False)
+    console.print(
+        f"rows: {rows}; {len(splits.labels):,} classes; device: {device.type}", highlight=False, soft_wrap=True
+    )
     for warning in splits.warnings:
-        console.print(f"warning: {warning}", style="yellow", highlight=False, markup=False)
+        console.print(f"warning: {warning}", style="yellow", highlight=False, markup=False, soft_wrap=True)
 
 
 def _shape(splits: Splits, tokenization: Tokenization, config: TrainingConfig) -> ClassifierConfig:

@@ -1,5 +1,8 @@
 """model.engine: which engine a machine gets; and the GPU, where there is one."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +12,7 @@ from model.bundle import Bundle
 from model.engine import cuda_is_here
 from model.errors import DeviceError
 
+ROOT = Path(__file__).resolve().parents[2]
 # float32 on a GPU may use TF32 and other orders of summation.
 GPU_AGREEMENT = 1e-4
 TEXTS = ["good", "a much longer text with many words in it", "x y z"] * 20
@@ -35,3 +39,11 @@ def test_the_gpu_gives_the_same_scores(tiny_bundle: Path) -> None:
     assert "cuda" in on_gpu.engine.name
     gpu, cpu = ([found.probs for found in classifier.predict(TEXTS)] for classifier in (on_gpu, on_cpu))
     assert np.allclose(gpu, cpu, rtol=0, atol=GPU_AGREEMENT)
+
+
+def test_onnxruntime_writes_and_reports_nothing(tmp_path: Path) -> None:
+    """Its wheel leaves a device id under HOME where its telemetry is on; our engine turns it off before the import."""
+    environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    environment |= {"HOME": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", "import model.engine_onnx"], env=environment, check=True, cwd=ROOT)
+    assert list(tmp_path.rglob("*")) == []

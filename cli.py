@@ -12,6 +12,8 @@ from typing import Annotated, Any
 
 import typer
 
+from model.engine import Device as EngineDevice
+
 app = typer.Typer(
     help="Text classification with an LSTM of your own: labelled text in, POST /classify out.",
     no_args_is_help=True,
@@ -20,7 +22,7 @@ app = typer.Typer(
 )
 
 Bundle = Annotated[Path, typer.Argument(help="a bundle directory")]
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
+Device = Annotated[EngineDevice, typer.Option(help="where to compute")]
 TextColumn = Annotated[str, typer.Option(help="the column, or key, of the text")]
 LabelColumn = Annotated[str, typer.Option(help="the column, or key, of the label")]
 
@@ -117,7 +119,7 @@ def classify(
     file: Annotated[
         str, typer.Argument(help="jsonl(.gz), csv, tsv or parquet; any other file, and -, has a text a line")
     ] = "-",
-    jsonl: Annotated[bool, typer.Option("--jsonl", help="stdin has a JSON object a line")] = False,
+    jsonl: Annotated[bool, typer.Option("--jsonl", help="whatever it is called, it has a JSON object a line")] = False,
     text_column: TextColumn = "text",
     device: Device = "auto",
 ) -> None:
@@ -192,8 +194,8 @@ def _texts(file: str, column: str, *, jsonl: bool) -> Iterable[str]:
     if file == "-":
         return data.stream_texts(sys.stdin.buffer, columns, jsonl=jsonl)
     path = Path(file)
-    if path.name.endswith(data.SUFFIXES):
-        return data.read_texts(path, columns)
+    if jsonl or path.name.lower().endswith(data.SUFFIXES):
+        return data.read_texts(path, columns, jsonl=jsonl)
     return data.plain_texts(path)
 
 

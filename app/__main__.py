@@ -14,7 +14,7 @@ from app.errors import SettingsError
 
 
 def serve(*, workers: int = 1) -> None:
-    """Listen until SIGTERM or SIGINT; what is queued is answered first. Never returns.
+    """Listen until SIGTERM or SIGINT; what is queued is answered first.
 
     Exits 2 where the settings can't be used, 3 where the server can't start, else 0.
     """
@@ -35,27 +35,28 @@ def serve(*, workers: int = 1) -> None:
         host=chosen.host,
         port=chosen.port,
         workers=workers,
+        # httptools drops the body of a request that offers `Upgrade: h2c`, as Java's HttpClient does (uvicorn#2722);
+        # h11 answers it, and bounds the headers.
+        http="h11",
+        ws="none",
         access_log=False,  # /metrics counts; a line a request costs more than a short text
         log_config=LOGGING,
         server_header=False,
         # A client that never ends its request must not keep the process from ending.
         timeout_graceful_shutdown=math.ceil(chosen.deadline_s),
     )
-    raise SystemExit(_run_processes(config) if workers > 1 else _run(config))
+    if workers == 1:
+        uvicorn.Server(config).run()
+    else:
+        _run_processes(config)
 
 
-def _run(config: uvicorn.Config) -> int:
-    server = uvicorn.Server(config)
-    server.run()
-    return 0 if server.started else STARTUP_FAILURE
-
-
-def _run_processes(config: uvicorn.Config) -> int:
+def _run_processes(config: uvicorn.Config) -> None:
     """What `uvicorn.run` does, which ends with 0 even where the workers could not start."""
     supervisor = Multiprocess(config, sockets=[config.bind_socket()])
     supervisor.run()
-    failed = any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes)
-    return STARTUP_FAILURE if failed else 0
+    if any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes):
+        raise SystemExit(STARTUP_FAILURE)
 
 
 LOGGING = {

@@ -91,26 +91,33 @@ class Batcher:
         self._waiting_tokens = 0  # on the event loop only
         self._pending: set[_Request] = set()  # on the event loop only
         self._tokens_per_s = 0.0
+        self._computing_since: float | None = None
         self._worker = threading.Thread(target=self._work, name=f"engine-{name}", daemon=True)
         self._worker.start()
 
     @property
     def alive(self) -> bool:
-        """Whether a request that is sent now can be answered."""
-        return self._worker.is_alive() and not self._ended
+        """Whether a request that is sent now can be answered: not where a batch has been computed for too long."""
+        since = self._computing_since
+        hangs = since is not None and self._clock() - since > self._limits.deadline_s
+        return self._worker.is_alive() and not self._ended and not hangs
 
-    async def classify(self, texts: Sequence[str], *, truncate: bool = True) -> list[Prediction]:
+    async def classify(
+        self, texts: Sequence[str], *, truncate: bool = True, deadline_s: float | None = None
+    ) -> list[Prediction]:
         """The answers, in the order of the texts: all of them, or an error.
 
+        `deadline_s` is what is left of the limit, where some of it was spent before.
         Raises: Overloaded at once if too much is waiting, TextError if a text would have to be cut and `truncate` is
         false, DeadlineExceeded, EngineFailed, ShuttingDown.
         """
         if not self.alive:
             raise self._refusal()
-        deadline = self._clock() + self._limits.deadline_s
+        within_s = self._limits.deadline_s if deadline_s is None else deadline_s
+        deadline = self._clock() + within_s
         estimate = self._admit(texts)
         try:
-            async with asyncio.timeout(self._limits.deadline_s):
+            async with asyncio.timeout(within_s):
                 started = time.perf_counter()
                 rows = await self._loop.run_in_executor(
                     self._tokenizing, lambda: self._classifier.encode(texts, truncate=truncate)
@@ -157,7 +164,7 @@ class Batcher:
         return min(max(1, math.ceil(self._waiting_tokens / self._tokens_per_s)), LONGEST_RETRY_S)
 
     def _refusal(self) -> ShuttingDown:
-        return ShuttingDown(f"model {self._name!r} takes no more requests: {self._ended}")
+        return ShuttingDown(f"model {self._name!r} takes no more requests: {self._ended or 'its engine hangs'}")
 
     async def _enqueue(self, tokens: list[Tokens], deadline: float) -> list[Prediction]:
         request = _Request(len(tokens), deadline)
@@ -198,7 +205,9 @@ class Batcher:
             if expired:
                 self._post(self._fail, [row.request for row in expired], self._expired)
             if batch:
+                self._computing_since = self._clock()
                 self._compute(batch)
+                self._computing_since = None
 
     def _live_rows(self) -> tuple[list[_Row], list[_Row]]:
         """The first rows that still want an answer, taken from the queue; and those whose deadline is past."""
@@ -215,7 +224,7 @@ class Batcher:
                 left += 1
             else:
                 live.append(row)
-        for reason, count in (("client left", left), ("deadline", len(expired))):
+        for reason, count in (("abandoned", left), ("deadline", len(expired))):
             self._metrics.dropped.labels(self._name, reason).inc(count)
         return live, expired
 
@@ -226,7 +235,7 @@ class Batcher:
         """Score one batch and post the answers. Whatever goes wrong reaches the batch's rows, and no others."""
         started = time.perf_counter()
         try:
-            probs_NC = self._classifier.score([row.tokens.ids for row in batch])
+            probs_NC = self._classifier.score([row.tokens.ids for row in batch], batch_tokens=self._limits.batch_tokens)
             answers = [
                 self._classifier.prediction(row.tokens, probs) for row, probs in zip(batch, probs_NC, strict=True)
             ]

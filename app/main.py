@@ -27,7 +27,7 @@ from app.metrics import Metrics
 from app.routes import Served, State
 from app.schemas import ModelCard
 from app.settings import Settings
-from model.bundle import UNFINISHED, Bundle
+from model.bundle import Bundle
 from model.errors import BundleError, ModelError
 
 logger = logging.getLogger("lembra")
@@ -58,7 +58,6 @@ def _lifespan(found: Settings) -> Callable[[FastAPI], Any]:
             app.state.lembra = state
             with _drain_before_closing(state):
                 yield
-            state.draining = True
 
     return lifespan
 
@@ -84,14 +83,14 @@ async def load(found: Settings, stack: AsyncExitStack) -> State:
 
 def bundle_paths(folder: Path) -> list[Path]:
     """The bundle that `folder` is, or the bundles in it. Raises: BundleError if there is none."""
-    folder = folder.resolve()
+    folder = folder.absolute()
     if not folder.is_dir():
         raise BundleError(f"{folder} is no directory (LEMBRA_BUNDLES)")
     if (folder / "manifest.json").exists():
         return [folder]
-    # A folder without a manifest is a damaged bundle, and is refused as one, rather than passed over.
+    # A folder without a manifest is a damaged bundle, and is refused as one, rather than passed over. A hidden one is
+    # being written.
     paths = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-    paths = [path for path in paths if not path.name.endswith(UNFINISHED)]
     if not paths:
         raise BundleError(f"{folder} holds no bundle (LEMBRA_BUNDLES); `lembra train --out {folder}/NAME` makes one")
     return paths

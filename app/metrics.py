@@ -17,7 +17,7 @@ class Metrics:
         )
         self.seconds = Histogram(
             "lembra_request_seconds",
-            "Seconds from the body's arrival to the answer",
+            "Seconds from the headers to the answer",
             registry=self.registry,
             buckets=SECONDS,
         )
@@ -29,7 +29,10 @@ class Metrics:
         self.padding = Counter("lembra_padding_tokens", "Padding computed", model, registry=self.registry)
         self.truncated = Counter("lembra_truncated", "Texts that were cut", model, registry=self.registry)
         self.dropped = Counter(
-            "lembra_dropped", "Texts not computed, by reason", ("model", "reason"), registry=self.registry
+            "lembra_dropped",
+            "Texts not computed: past the deadline, or abandoned (the client left, or its request failed)",
+            ("model", "reason"),
+            registry=self.registry,
         )
         self.batch_rows = Histogram("lembra_batch_rows", "Rows a batch", model, registry=self.registry, buckets=ROWS)
         self.failures = Counter("lembra_batch_failures", "Batches that failed", model, registry=self.registry)

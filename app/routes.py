@@ -1,6 +1,7 @@
 """What the server answers. A request's road is `classify`, read downwards."""
 
 import asyncio
+import reprlib
 import time
 import uuid
 from collections.abc import Coroutine
@@ -89,6 +90,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
         (415, "The body isn't application/json"),
         (422, "A field or a text can't be used, or there are too many texts"),
         (429, "Too much is waiting; Retry-After says when to come back"),
+        (500, "The batch of this request could not be computed"),
         (503, "Shutting down, or not answered within the deadline"),
     )
 }
@@ -106,15 +108,19 @@ async def classify(request: Request) -> Response:
     try:
         body = parse(await read_body(request, state.settings))
         served = _served(state, body.model)
-        check_texts(body.input, state.settings)
-        predictions = await unless_client_leaves(request, served.batcher.classify(body.input, truncate=body.truncate))
+        check_texts(body, state.settings)
+        left_s = state.settings.deadline_s - (time.perf_counter() - started)
+        work = served.batcher.classify(body.texts, truncate=body.truncate, deadline_s=left_s)
+        predictions = await unless_client_leaves(request, work)
+        # In a thread: a thousand texts over a hundred labels take a second, in which the loop has others to serve.
+        response = await asyncio.to_thread(answer, served.card, predictions, top_k=body.top_k)
         status = "200"
-        return answer(served.card, predictions, top_k=body.top_k)
+        return response
     except (ClientDisconnect, ClientLeft):
         return Response(status_code=499)
     except TextError as error:
         status = "422"
-        raise invalid([(f"/input/{error.index}", f"{error} (`truncate` is false)")]) from None
+        raise invalid([(body.pointer(error.index), f"{error} (`truncate` is false)")]) from None
     except AppError as error:
         status = str(int(error.status))
         raise
@@ -133,12 +139,14 @@ async def models(request: Request) -> ModelList:
     return ModelList(data=[served.card for served in state.served.values()])
 
 
+@router.head("/health/live", include_in_schema=False)
 @router.get("/health/live")
 async def live() -> Health:
     """The process answers."""
     return Health(status="live")
 
 
+@router.head("/health/ready", include_in_schema=False, response_model=Health)
 @router.get("/health/ready", response_model=Health, responses={503: {"model": Problem}})
 async def ready(request: Request) -> Any:
     """Requests that are sent now will be answered."""
@@ -156,7 +164,7 @@ async def metrics(request: Request) -> Response:
     return Response(state.metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
 
 
-@router.get("/", include_in_schema=False)
+@router.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
 async def page() -> FileResponse:
     """A page to try it on."""
     return FileResponse(PAGE / "index.html")
@@ -166,7 +174,7 @@ async def read_body(request: Request, settings: Settings) -> bytes:
     """The body, never more than the limit of it. Raises: UnsupportedType, BodyTooLarge, BodyTooSlow."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
-        raise UnsupportedType(f"content-type is {kind or 'missing'!r}; it must be 'application/json'")
+        raise UnsupportedType(f"content-type is {kind or 'missing'!r}; it must be 'application/json'", headers=CLOSE)
     try:
         async with asyncio.timeout(settings.deadline_s):
             return await _receive(request, limit=settings.max_body_bytes)
@@ -201,7 +209,15 @@ def parse(body: bytes) -> ClassifyRequest:
         found = error.errors(include_url=False, include_context=False)
     if found[0]["type"] == "json_invalid":
         raise MalformedBody(f"the body isn't JSON: {found[0]['msg'].removeprefix('Invalid JSON: ')}")
-    raise invalid([("".join(f"/{part}" for part in one["loc"]), _said(one)) for one in found])
+    raise invalid([(_pointer(one["loc"]), _said(one)) for one in found])
+
+
+def _pointer(location: tuple[int | str, ...]) -> str:
+    """RFC 6901, of a field's location; a name that a client made up is shown to 80 characters."""
+    if location[:1] == ("input",):
+        location = location[:1] + location[2:]  # pydantic names the shape: text, or texts
+    parts = [str(part)[:80] for part in location]
+    return "".join(f"/{part.replace('~', '~0').replace('/', '~1')}" for part in parts)
 
 
 def _said(one: Any) -> str:
@@ -209,17 +225,15 @@ def _said(one: Any) -> str:
         return "is missing"
     if one["type"] == "extra_forbidden":
         return f"there is no such field; there are {', '.join(ClassifyRequest.model_fields)}"
-    shown = repr(one["input"])
-    return f"{one['msg']}; it is {shown if len(shown) <= 80 else shown[:77] + '…'}"
+    return f"{one['msg']}; it is {reprlib.repr(one['input'])}"
 
 
-def check_texts(texts: list[str], settings: Settings) -> None:
+def check_texts(body: ClassifyRequest, settings: Settings) -> None:
     """Raises: InvalidRequest that points at every text that can't be used."""
-    if not texts:
-        raise invalid([("/input", "the list is empty; at least one text is needed")])
+    texts = body.texts
     if len(texts) > settings.max_texts:
         raise invalid([("/input", f"{len(texts):,} texts; the limit is {settings.max_texts:,}")])
-    wrong = [(f"/input/{index}", why) for index, text in enumerate(texts) if (why := _why_not(text, settings))]
+    wrong = [(body.pointer(index), why) for index, text in enumerate(texts) if (why := _why_not(text, settings))]
     if wrong:
         raise invalid(wrong)
 

@@ -2,20 +2,20 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from model.config import Kind
 
 
-def _as_list(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
+def _shape(value: Any) -> str:
+    return "text" if isinstance(value, str) else "texts"
 
 
 Texts = Annotated[
-    list[str],
-    FailFast(),  # 16 MiB hold eight million numbers: an error for each took 11 s and 3 GB
-    BeforeValidator(_as_list),
-    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}),
+    Annotated[str, Tag("text")]
+    # Fail fast: a body may hold millions of numbers, and an error for each took 11 s and 3 GB.
+    | Annotated[list[str], Field(min_length=1, fail_fast=True), Tag("texts")],
+    Discriminator(_shape),
 ]
 
 
@@ -35,6 +35,15 @@ class ClassifyRequest(BaseModel):
     )
     top_k: Annotated[int | None, Field(ge=1, description="how many of the best labels to name in `scores`")] = None
     truncate: Annotated[bool, Field(description="false refuses a text that is too long, instead of cutting it")] = True
+
+    @property
+    def texts(self) -> list[str]:
+        """The texts, of which there may be one."""
+        return [self.input] if isinstance(self.input, str) else self.input
+
+    def pointer(self, index: int) -> str:
+        """Where text `index` stands in the request (RFC 6901)."""
+        return "/input" if isinstance(self.input, str) else f"/input/{index}"
 
 
 class LabelScore(BaseModel):

@@ -19,7 +19,7 @@ DAY_S = 86_400
 class Settings(BaseSettings):
     """Every setting, with its default; each is read from `LEMBRA_` and its name in capitals."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True)
 
     bundles: Annotated[Path, Field(description="folder of bundles, or one bundle")] = Path("bundles")
     default_model: Annotated[str | None, Field(description="the bundle that answers where a request names none")] = None
@@ -29,7 +29,7 @@ class Settings(BaseSettings):
     host: Annotated[str, Field(description="address to listen on")] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535, description="port to listen on")] = 8000
 
-    max_body_bytes: Annotated[Count, Field(description="of one request")] = 16 * 2**20
+    max_body_bytes: Annotated[Count, Field(description="of one request")] = 8 * 2**20
     max_texts: Annotated[Count, Field(description="of one request")] = 2048
     max_characters: Annotated[Count, Field(description="of one text")] = 100_000
     max_waiting_tokens: Annotated[Count, Field(description="admitted and not answered; more is refused with 429")] = (

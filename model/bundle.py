@@ -7,8 +7,9 @@ docs/bundle.md describes the files. Nothing in a bundle is ever unpickled.
 import hashlib
 import json
 import os
-import shutil
+import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from importlib import metadata
@@ -36,8 +37,6 @@ REPORT = "report.json"
 # What decides an answer; a bundle's version is made from these alone.
 DECISIVE = (CONFIG, WEIGHTS, TOKENIZER, CALIBRATION)
 REQUIRED = (*DECISIVE, GRAPH, PROBES, REPORT)
-# Folders under these suffixes are bundles that are being written or replaced.
-UNFINISHED = (".tmp", ".old")
 # Probabilities may differ by this much between engines, machines and library versions: float32 sums in another order.
 PROBE_TOLERANCE = 1e-4
 
@@ -131,7 +130,7 @@ class Bundle:
     @classmethod
     def open(cls, path: Path) -> "Bundle":
         """Read and check. Raises: BundleError that names the file."""
-        path = path.resolve()
+        path = path.absolute()  # not resolved: a link has a name of its own, as in current -> v7
         manifest = _read_manifest(path)
         files = {name: _read_checked(path / name, entry) for name, entry in manifest.files.items()}
         missing = [name for name in REQUIRED if name not in files]
@@ -191,11 +190,11 @@ class Bundle:
 
 
 def write(path: Path, parts: Parts, *, created: datetime, commit: str | None, overwrite: bool = False) -> Manifest:
-    """Write a bundle to `<path>.tmp`, then rename it to `path`.
+    """Write a bundle beside `path`, in a hidden folder; load it, replay its probes, and only then rename it.
 
-    Raises: BundleError if `path` exists and `overwrite` is false.
+    Raises: BundleError if `path` exists and `overwrite` is false, or it can't be written; `path` is as it was.
     """
-    path = path.resolve()
+    path = path.absolute()
     if path.exists() and not overwrite:
         raise BundleError(f"{path} exists")
     files = {
@@ -215,28 +214,41 @@ def write(path: Path, parts: Parts, *, created: datetime, commit: str | None, ov
         version=_sha256("".join(entries[name].sha256 for name in DECISIVE).encode())[:12],
         created=created.isoformat(timespec="seconds"),
         commit=commit,
-        libraries={name: metadata.version(name) for name in LIBRARIES},
+        libraries=_libraries(),
         files=entries,
     )
     manifest = unsigned.model_copy(update={"digest": _digest(unsigned)})
-    _write_directory(path, {**files, MANIFEST: _document(manifest)})
+    try:
+        _write_directory(path, {**files, MANIFEST: _document(manifest)})
+    except OSError as error:
+        raise BundleError(f"{path} can't be written: {error}") from error
     return manifest
 
 
 def _write_directory(path: Path, files: Mapping[str, bytes]) -> None:
-    unfinished, replaced = (path.with_name(path.name + suffix) for suffix in UNFINISHED)
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
-    for name, data in files.items():
-        with (unfinished / name).open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-    if path.exists():
-        shutil.rmtree(replaced, ignore_errors=True)
-        path.rename(replaced)
-    unfinished.rename(path)
-    shutil.rmtree(replaced, ignore_errors=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name[:40]}.") as hidden:
+        # A folder inside, as the outer one is for its maker's eyes only; and under its own name, as errors show it.
+        unfinished = Path(hidden) / path.name
+        unfinished.mkdir()
+        for name, data in files.items():
+            with (unfinished / name).open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        Bundle.open(unfinished).classifier(device="cpu")
+        if path.exists():
+            path.rename(Path(hidden) / "replaced")
+        unfinished.rename(path)
+
+
+def _libraries() -> dict[str, str]:
+    """Versions of what a bundle is made with, as far as it is installed under these names."""
+    found = {}
+    for name in LIBRARIES:
+        with suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
 
 
 def _read_manifest(path: Path) -> Manifest:

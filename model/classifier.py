@@ -42,14 +42,14 @@ class Classifier:
         """Token ids of each text. Raises: TextError if one would have to be cut and `truncate` is false."""
         return self._tokenization.encode(texts, truncate=truncate)
 
-    def score(self, rows: Sequence[Ids]) -> Floats:
+    def score(self, rows: Sequence[Ids], *, batch_tokens: int = BATCH_TOKENS) -> Floats:
         """Calibrated probabilities (N, C) of tokenized rows, in their order, whatever their lengths."""
-        return probabilities(self.logits(rows), self._calibration, self.config.kind)
+        return probabilities(self.logits(rows, batch_tokens=batch_tokens), self._calibration, self.config.kind)
 
-    def logits(self, rows: Sequence[Ids]) -> Floats:
+    def logits(self, rows: Sequence[Ids], *, batch_tokens: int = BATCH_TOKENS) -> Floats:
         """Logits (N, C) before calibration: what a calibration is fitted on. Raises: EngineError."""
         logits_NC = np.empty((len(rows), len(self.config.labels)), dtype=np.float32)
-        for batch in collate.by_length(rows, max_tokens=BATCH_TOKENS):
+        for batch in collate.by_length(rows, max_tokens=batch_tokens):
             scores_BC = self.engine.scores(batch)
             # numpy would spread one row over all of the batch.
             if scores_BC.shape != (expected := (len(batch.indices), len(self.config.labels))):

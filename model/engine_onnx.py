@@ -20,7 +20,7 @@ class OnnxEngine:
     """logits_BC of a batch, on the CPU. Inputs of the graph: `ids` int64 (B, T), `lengths` int64 (B)."""
 
     def __init__(self, graph: bytes, weights: bytes, *, threads: int = 0) -> None:
-        """`graph` points into `weights`, the safetensors file; `threads` for one batch, 0 takes one a physical core.
+        """`graph` points into `weights`, the safetensors file; `threads` for one batch, 0 takes one a core.
 
         Raises: BundleError if the graph can't be loaded.
         """

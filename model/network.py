@@ -14,29 +14,14 @@ from torch.nn import functional
 from model.config import NetworkConfig
 from model.tokenization import PAD
 
-# Keeps a dimension that is the same for every token from being divided by zero.
-EPSILON = 1e-6
-
 
 class Network(nn.Module):
     """(ids_BT int64, lengths_B int64) -> logits_BC float32.
 
     The dropouts act in training mode only: on the embedded tokens, and on the pooled vector.
-    With `frequency_V`, how often each token occurs, token vectors have mean 0 and variance 1 over the text, so that
-    they can't outgrow an adversary's move (Miyato et al. 2017, equation 1). `fold` writes that into the table, and
-    the network that serves does without.
     """
 
-    share_V: Tensor | None  # of the text that each token makes up; None once folded
-
-    def __init__(
-        self,
-        config: NetworkConfig,
-        *,
-        embedding_dropout: float = 0.0,
-        pooled_dropout: float = 0.0,
-        frequency_V: Tensor | None = None,
-    ) -> None:
+    def __init__(self, config: NetworkConfig, *, embedding_dropout: float = 0.0, pooled_dropout: float = 0.0) -> None:
         super().__init__()
         self.embedding = nn.Embedding(config.vocabulary_size, config.embedding_size, padding_idx=PAD)
         self.lstm = nn.ModuleList(
@@ -45,8 +30,6 @@ class Network(nn.Module):
         self.head = nn.Linear(3 * config.directions * config.hidden_size, config.classes)
         self.embedding_dropout = embedding_dropout
         self.pooled_dropout = pooled_dropout
-        share_V = None if frequency_V is None else frequency_V / frequency_V.sum()
-        self.register_buffer("share_V", share_V, persistent=False)
 
     def forward(self, ids_BT: Tensor, lengths_B: Tensor) -> Tensor:
         return self.read(self.embed(ids_BT), lengths_B)
@@ -57,20 +40,8 @@ class Network(nn.Module):
         return functional.dropout(vectors_BTE, self.embedding_dropout, self.training)
 
     def table(self) -> Tensor:
-        """The vector of each token (V, E), normalised where there are frequencies."""
-        weight_VE = self.embedding.weight
-        if self.share_V is None:
-            return weight_VE
-        share_V1 = self.share_V[:, None]
-        centred_VE = weight_VE - (share_V1 * weight_VE).sum(dim=0)
-        variance_E = (share_V1 * centred_VE.square()).sum(dim=0)
-        return centred_VE / (variance_E + EPSILON).sqrt()
-
-    def fold(self) -> None:
-        """Make the normalisation part of the table: the same answers, less to compute."""
-        with torch.no_grad():
-            self.embedding.weight.copy_(self.table())
-        self.share_V = None
+        """The vector of each token (V, E)."""
+        return self.embedding.weight
 
     def read(self, vectors_BTE: Tensor, lengths_B: Tensor) -> Tensor:
         """Logits (B, C) of embedded rows."""

@@ -12,8 +12,8 @@ from model.errors import BundleError, TextError
 
 PAD = 0
 UNKNOWN = 1
-# Longer texts are cut in characters before they are tokenized, so that one huge text can't hold a core:
-# no token that training made is longer, on average, than this many characters, white space included.
+# A huge text is cut in characters before it is tokenized, so that it can't hold a core. Words of any language are far
+# shorter on average; a text that is longer by other signs is cut earlier than its tokens say, and counts as cut.
 CHARACTERS_PER_TOKEN = 64
 
 Ids: TypeAlias = npt.NDArray[np.int64]
@@ -50,6 +50,11 @@ class Tokenization:
     def vocabulary_size(self) -> int:
         return self._tokenizer.get_vocab_size()
 
+    @property
+    def vocabulary(self) -> dict[str, int]:
+        """Tokens and their ids."""
+        return dict(self._tokenizer.get_vocab())
+
     def to_json(self) -> str:
         return str(self._tokenizer.to_str())
 
@@ -59,22 +64,25 @@ class Tokenization:
         Raises: TextError for the first text that would have to be cut, when `truncate` is false.
         """
         limit = self.max_tokens * CHARACTERS_PER_TOKEN
+        # White space is no token: runs of it must not push words out of a long text.
+        texts = [text if len(text) <= limit else " ".join(text.split()) for text in texts]
         encodings = self._tokenizer.encode_batch_fast([text[:limit] for text in texts], add_special_tokens=False)
         rows = [
             self._tokens(encoding.ids, cut=len(text) > limit) for encoding, text in zip(encodings, texts, strict=True)
         ]
         if not truncate:
-            self._refuse_truncated(rows, encodings)
+            self._refuse_truncated(rows)
         return rows
 
     def _tokens(self, ids: list[int], *, cut: bool) -> Tokens:
         kept = np.asarray(ids[: self.max_tokens] or [UNKNOWN], dtype=np.int64)
         return Tokens(ids=kept, truncated=cut or len(ids) > self.max_tokens)
 
-    def _refuse_truncated(self, rows: list[Tokens], encodings: list[tokenizers.Encoding]) -> None:
-        for index, (row, encoding) in enumerate(zip(rows, encodings, strict=True)):
+    def _refuse_truncated(self, rows: list[Tokens]) -> None:
+        for index, row in enumerate(rows):
             if row.truncated:
-                found = max(len(encoding.ids), self.max_tokens + 1)
                 raise TextError(
-                    f"text {index} has at least {found:,} tokens; the limit is {self.max_tokens:,}", index=index
+                    f"text {index} is longer than the {self.max_tokens:,} tokens (or "
+                    f"{self.max_tokens * CHARACTERS_PER_TOKEN:,} characters) that are read",
+                    index=index,
                 )

@@ -31,7 +31,11 @@ class TrainingConfig(BaseModel):
         Share, Field(gt=0, description="of train, held out to choose the epoch where there is no `valid`")
     ] = 0.08
     calibration_share: Annotated[
-        Share, Field(gt=0, description="of train (or of `valid`: then times 8), held out to fit the temperature")
+        Share,
+        Field(
+            gt=0,
+            description="of train, held out to fit the temperature; of `valid` its part of both shares",
+        ),
     ] = 0.04
     test_share: Annotated[Share, Field(gt=0, description="of a single file, held out to report on")] = 0.1
 
@@ -51,6 +55,9 @@ class TrainingConfig(BaseModel):
     pooled_dropout: Annotated[Dropout, Field(description="on the pooled vector")] = 0.5
     word_dropout: Annotated[Dropout, Field(description="share of words read as unknown in training")] = 0.02
     label_smoothing: Annotated[Dropout, Field(description="share of the target spread over all labels")] = 0.0
+    character_ngrams: Annotated[
+        bool, Field(description="words share the vectors of their character n-grams in training")
+    ] = True
     normalise_embedding: Annotated[
         bool, Field(description="token vectors of mean 0 and variance 1 over the text; what an adversary needs")
     ] = True
@@ -63,7 +70,9 @@ class TrainingConfig(BaseModel):
     least_steps: Annotated[Count, Field(description="small data gets more epochs, until this many steps are done")] = (
         3000
     )
-    patience: Annotated[Count, Field(description="epochs without a better validation score before stopping")] = 5
+    patience: Annotated[
+        Count, Field(description="epochs without a better validation score before stopping; the best one is kept")
+    ] = 5
     batch_tokens: Annotated[Count, Field(description="padded tokens a step, at most")] = 1024
     epoch_steps: Annotated[Count, Field(description="steps an epoch, at least: small data gets smaller batches")] = 100
     learning_rate: Annotated[float, Field(gt=0, lt=1, description="at its highest, after the warm-up")] = 1e-3

@@ -1,10 +1,11 @@
-"""Labelled text from files to splits: read, validate, deduplicate, split."""
+"""Labelled text from files to splits: read, validate, split."""
 
 import csv
 import difflib
 import gzip
 import hashlib
 import json
+import math
 import random
 import zlib
 from collections import Counter
@@ -74,11 +75,11 @@ def load(data: Path, config: TrainingConfig, columns: Columns) -> Splits:
     parts = {name: read(path, columns) for name, path in paths.items()}
     train, validation, test = parts["train"], parts.get("valid"), parts.get("test")
     _check_classes(paths["train"], train)
-    warnings = _warnings(train, test)
     rng = random.Random(config.seed)
     if not data.is_dir():
         test, train = _carve(train, config.test_share, rng)
     validation, calibration, train = _hold_out(train, validation, config, rng)
+    warnings = _warnings(train, test)
     labels = sorted(set(train.labels))
     for name, examples in (("valid", validation), ("valid", calibration), ("test", test)):
         check_known(paths.get(name, paths["train"]), examples, labels)
@@ -97,31 +98,20 @@ def read(path: Path, columns: Columns) -> Examples:
     """All rows of one file. Raises: DataError that names the file and the line."""
     examples = Examples([], [])
     for line, row in _rows(path):
-        text, label = (_field(row, key, path, line) for key in (columns.text, columns.label))
-        if not isinstance(text, str):
-            raise DataError(f"{path}, line {line}: {columns.text!r} is {_shown(text)}, not a string")
-        if isinstance(label, bool | int):
-            label = str(label)
-        if not isinstance(label, str) or not label.strip():
-            raise DataError(f"{path}, line {line}: row without a label ({columns.label!r} is {_shown(label)})")
-        if any("\ud800" <= character <= "\udfff" for character in text + label):
-            raise DataError(f"{path}, line {line}: a lone surrogate, which is no character, in the text or the label")
-        examples.texts.append(text)
-        examples.labels.append(label)
+        examples.texts.append(_text(row, columns.text, path, line))
+        examples.labels.append(_label(row, columns.label, path, line))
     if not examples.texts:
         raise DataError(f"{path} has no rows")
     return examples
 
 
-def read_texts(path: Path, columns: Columns) -> Iterator[str]:
+def read_texts(path: Path, columns: Columns, *, jsonl: bool = False) -> Iterator[str]:
     """The texts of one file, labelled or not, without holding them all. Raises: DataError."""
-    yield from _texts(_rows(path), path, columns)
+    yield from _texts(_jsonl(path) if jsonl else _rows(path), path, columns)
 
 
 def plain_texts(path: Path) -> Iterator[str]:
     """A text a line of any other file. Raises: DataError."""
-    if not path.is_file():
-        raise DataError(f"{path} doesn't exist")
     for _, line in _lines(path):
         yield line.rstrip("\r\n")
 
@@ -139,10 +129,33 @@ def stream_texts(stream: Iterable[bytes], columns: Columns, *, jsonl: bool) -> I
 
 def _texts(rows: Iterable[tuple[int, dict[str, Any]]], path: Path, columns: Columns) -> Iterator[str]:
     for line, row in rows:
-        text = _field(row, columns.text, path, line)
-        if not isinstance(text, str):
-            raise DataError(f"{path}, line {line}: {columns.text!r} is {_shown(text)}, not a string")
-        yield text
+        yield _text(row, columns.text, path, line)
+
+
+def _text(row: dict[str, Any], key: str, path: Path, line: int) -> str:
+    text = _field(row, key, path, line)
+    if not isinstance(text, str):
+        raise DataError(f"{path}, line {line}: {key!r} is {_shown(text)}, not a string")
+    return _characters(text, key, path, line)
+
+
+def _label(row: dict[str, Any], key: str, path: Path, line: int) -> str:
+    """A string, a whole number or a boolean; 3.0 is a whole number, as pandas writes columns with gaps."""
+    label = _field(row, key, path, line)
+    missing = math.isnan(label) if isinstance(label, float) else label is None or label == "" or str(label).isspace()
+    if missing:
+        raise DataError(f"{path}, line {line}: row without a label ({key!r} is {_shown(label)})")
+    if isinstance(label, float) and label.is_integer():
+        label = int(label)
+    if not isinstance(label, str | int):
+        raise DataError(f"{path}, line {line}: {key!r} is {_shown(label)}, not a string or a whole number")
+    return _characters(str(label), key, path, line)
+
+
+def _characters(text: str, key: str, path: Path, line: int) -> str:
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise DataError(f"{path}, line {line}: {key!r} has a lone surrogate, which is no character")
+    return text
 
 
 def _files(data: Path) -> dict[str, Path]:
@@ -166,18 +179,18 @@ def _file(folder: Path, name: str) -> Path | None:
 
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Rows with the line each begins at (a parquet file's rows are numbered from 1)."""
-    readers = [reader for suffix, reader in READERS.items() if path.name.endswith(suffix)]
+    readers = [reader for suffix, reader in READERS.items() if path.name.lower().endswith(suffix)]
     if not readers:
         raise DataError(f"{path} has none of the endings that can be read: {', '.join(SUFFIXES)}")
-    if not path.is_file():
-        raise DataError(f"{path} doesn't exist")
     yield from readers[0](path)
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
     try:
-        with gzip.open(path) if path.name.endswith(".gz") else path.open("rb") as file:
+        with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as file:
             yield from _decoded(file, path)
+    except FileNotFoundError:
+        raise DataError(f"{path} doesn't exist") from None
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path} can't be read: {error}") from None
 
@@ -220,6 +233,9 @@ def _separated(path: Path, delimiter: str) -> Iterator[tuple[int, dict[str, Any]
         header = next(reader, None)
         if header is None:
             raise DataError(f"{path} has no rows")
+        repeated = [name for name, count in Counter(header).items() if count > 1]
+        if repeated:
+            raise DataError(f"{path}, line 1: two columns are named {repeated[0]!r}")
         start = reader.line_num + 1
         for values in reader:
             if values:
@@ -246,7 +262,7 @@ def _parquet(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 for row in batch.to_pylist():
                     number += 1
                     yield number, row
-    except (pyarrow.ArrowException, OSError) as error:
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} can't be read as parquet: {error}") from None
 
 

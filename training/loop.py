@@ -1,6 +1,7 @@
 """Fit a network: steps, epochs, moving average of the weights, early stop."""
 
 import copy
+import math
 import random
 import time
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from model.network import Network
 from model.tokenization import Ids
 from training import batches, objective
 from training.config import TrainingConfig
+from training.errors import TrainingError
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +138,8 @@ def _epoch(learner: Learner, train: Encoded, groups: list[list[int]], progress: 
     for group in groups:
         batch = collate.collate(train.rows, group)
         loss = learner.step(batch, [train.targets[index] for index in group])
+        if not math.isfinite(loss):
+            raise TrainingError(f"the loss became {loss}; a lower learning_rate or adversarial_norm may help")
         tokens += int(batch.lengths_B.sum())
         total += loss * len(group)
         tokens_per_s = tokens / (time.perf_counter() - started)

@@ -1,5 +1,6 @@
 """One training run, from labelled text to a bundle, in reading order."""
 
+import os
 import shlex
 import subprocess
 import sys
@@ -20,7 +21,6 @@ from model.classifier import Classifier
 from model.config import ClassifierConfig, NetworkConfig
 from model.engine_onnx import OnnxEngine
 from model.errors import DeviceError
-from model.network import Network, initialise
 from model.tokenization import Tokenization
 from training import calibrate, data, evaluate, export, loop, progress, tokenizer
 from training.config import TrainingConfig
@@ -28,6 +28,7 @@ from training.data import Columns, Examples, Splits
 from training.errors import TrainingError
 from training.evaluate import Report
 from training.loop import Encoded, Fitted
+from training.network import TrainedNetwork
 
 PROBES = 8
 
@@ -53,12 +54,12 @@ def run(
     console: Console,
     overwrite: bool = False,
 ) -> Outcome:
-    """Train on `source`, write the bundle `out`, and load it again.
+    """Train on `source`, and write the bundle `out`, which is loaded and its probes replayed before it gets its name.
 
-    Raises: TrainingError before anything is written; nothing is left behind.
+    Raises: TrainingError or BundleError; `out` is as it was, and nothing is left behind.
     """
     started = time.perf_counter()
-    _refuse_existing(out, overwrite=overwrite)
+    _check_place(out, overwrite=overwrite)
     chosen = choose_device(device)
     loop.seed_everything(config.seed)
     torch.set_num_threads(config.threads or torch.get_num_threads())
@@ -69,7 +70,8 @@ def run(
     shape = _shape(splits, tokenization, config)
     network, fitted = _fit(splits, tokenization, shape, config, device=chosen, console=console)
 
-    weights = safetensors.torch.save(served_weights(network, fitted))
+    network.load_state_dict(fitted.weights)
+    weights = safetensors.torch.save(network.served_state())
     graph = export.to_onnx(shape.network, weights)
     classifier = Classifier(shape, tokenization, OnnxEngine(graph, weights, threads=config.threads), Calibration())
     calibration = _calibrate(classifier, splits)
@@ -88,7 +90,6 @@ def run(
         extra={},
     )
     manifest = bundle.write(out, parts, created=datetime.now(UTC), commit=_commit(), overwrite=overwrite)
-    bundle.Bundle.open(out).classifier(device="cpu")
     for name, report in reports.items():
         progress.show_report(console, report, title=f"{out.name} on {name}")
     metrics = {name: report.summary() for name, report in reports.items()}
@@ -102,19 +103,21 @@ def choose_device(wanted: str) -> torch.device:
     return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def served_weights(network: Network, fitted: Fitted) -> dict[str, torch.Tensor]:
-    """The best weights as they are served: on the CPU, float32, with the normalised embedding folded in."""
-    network = network.cpu()
-    network.load_state_dict(fitted.weights)
-    network.fold()
-    return {name: value.detach().contiguous() for name, value in network.state_dict().items()}
-
-
-def _refuse_existing(out: Path, *, overwrite: bool) -> None:
-    if out.exists() and not overwrite:
+def _check_place(out: Path, *, overwrite: bool) -> None:
+    """Before hours of training: may the bundle be written there?"""
+    try:
+        exists = out.exists()
+    except OSError as error:
+        raise TrainingError(f"--out {out} can't be written: {error.strerror}") from None
+    if exists and not overwrite:
         raise TrainingError(f"{out} exists; choose another --out, or --force to replace it")
-    if out.is_dir() and not (out / bundle.MANIFEST).exists() and any(out.iterdir()):
+    if exists and not (out / bundle.MANIFEST).exists():
         raise TrainingError(f"{out} exists and is no bundle; it won't be replaced")
+    if out.name.startswith(".") or not out.name:
+        raise TrainingError(f"--out {out}: a bundle's name can't begin with a dot, as servers pass over such folders")
+    above = next(folder for folder in out.absolute().parents if folder.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        raise TrainingError(f"--out {out} can't be written: {above} is no folder that you may write to")
 
 
 def _tell(console: Console, splits: Splits, device: torch.device) -> None:
@@ -150,15 +153,9 @@ def _fit(
     *,
     device: torch.device,
     console: Console,
-) -> tuple[Network, Fitted]:
+) -> tuple[TrainedNetwork, Fitted]:
     train, validation = (_encode(part, tokenization, shape.labels) for part in (splits.train, splits.validation))
-    network = Network(
-        shape.network,
-        embedding_dropout=config.embedding_dropout,
-        pooled_dropout=config.pooled_dropout,
-        frequency_V=_frequency(train, shape) if config.normalise_embedding else None,
-    )
-    initialise(network, forget_bias=config.forget_bias)
+    network = TrainedNetwork(shape.network, config, tokenization.vocabulary, _frequency(train, shape))
     network.to(device)
     with progress.TerminalProgress(console) as bar:
         return network, loop.fit(network, train, validation, config, bar)
@@ -219,15 +216,23 @@ def _document(
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "threads": torch.get_num_threads(),
         "settings": config.model_dump(),
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": _command(),
     }
+
+
+def _command() -> str:
+    program = Path(sys.argv[0]).name
+    return shlex.join([*(("python", "-m", "training") if program == "__main__.py" else (program,)), *sys.argv[1:]])
 
 
 def _commit() -> str | None:
     """The commit of this checkout, if it is one, with a mark where files differ from it."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40"]
+    here = str(Path(__file__).parent)
     try:
-        found = subprocess.run(command, capture_output=True, text=True, check=True)
+        commit, changes = (
+            subprocess.run(["git", "-C", here, *command], capture_output=True, text=True, check=True).stdout.strip()
+            for command in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
+        )
     except (OSError, subprocess.CalledProcessError):
         return None
-    return found.stdout.strip()
+    return f"{commit}-dirty" if changes else commit

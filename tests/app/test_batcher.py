@@ -1,67 +1,22 @@
 """app.batcher: each of these was a fault of a server that people use."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
-from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from app.batcher import Batcher, Limits
+from app.batcher import LOOK_AHEAD
 from app.errors import DeadlineExceeded, EngineFailed, Overloaded, ShuttingDown
-from app.metrics import Metrics
-from model.classifier import Classifier, Prediction
 from model.errors import TextError
 from tests import tiny
-from tests.fakes import PATIENCE_S, FakeClock, FakeEngine, classifier_on, until
+from tests.app.batching import IDS, LIMITS, A, B, C, ask, busy, outcomes, queued, serving
+from tests.fakes import PATIENCE_S, FakeClock, FakeEngine, until
 
 pytestmark = pytest.mark.anyio
 
-LIMITS = Limits(waiting_tokens=10_000, batch_tokens=1000, deadline_s=PATIENCE_S)
-# Texts of one, two and three tokens, and their ids.
-A, B, C = "good", "bad film", "a long film"
-IDS = {text: [tiny.WORDS.index(word) for word in text.split()] for text in (A, B, C)}
 # The same rows in a batch of another shape: float32 sums in another order.
 AGREEMENT = 1e-6
-
-
-@asynccontextmanager
-async def serving(
-    engine: FakeEngine, *, limits: Limits = LIMITS, clock: FakeClock | None = None, classifier: Classifier | None = None
-) -> AsyncIterator[Batcher]:
-    """A batcher that is closed at the end, whatever became of the test."""
-    batcher = Batcher("tiny", classifier or classifier_on(engine), limits, Metrics(), clock=clock or FakeClock())
-    try:
-        yield batcher
-    finally:
-        engine.release.set()
-        await batcher.close()
-
-
-async def queued(batcher: Batcher, texts: int) -> None:
-    """So many texts wait behind the batch that is being computed."""
-    await until(lambda: len(batcher._rows) == texts)
-
-
-def ask(batcher: Batcher, *texts: str) -> asyncio.Task[list[Prediction]]:
-    return asyncio.ensure_future(batcher.classify(texts))
-
-
-@asynccontextmanager
-async def busy(engine: FakeEngine, batcher: Batcher, text: str = A) -> AsyncIterator[asyncio.Task[list[Prediction]]]:
-    """The engine computes `text`, and goes on at the end: all that comes meanwhile is queued."""
-    engine.release.clear()
-    task = ask(batcher, text)
-    await engine.begins()
-    yield task
-    engine.release.set()
-
-
-async def outcomes(*tasks: Awaitable[object]) -> list[object]:
-    """What came of each: an answer, or its error."""
-    async with asyncio.timeout(PATIENCE_S):
-        return await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def test_a_lone_request_does_not_wait() -> None:
@@ -217,6 +172,19 @@ async def test_an_expired_row_is_never_computed() -> None:
     assert engine.rows == [IDS[A], IDS[C]]
 
 
+async def test_a_row_keeps_its_turn() -> None:
+    """More wait than are looked at for one batch, and what came last is computed last."""
+    engine = FakeEngine()
+    async with serving(engine) as batcher:
+        async with busy(engine, batcher):
+            many = ask(batcher, *[A] * (LOOK_AHEAD + 50))
+            await queued(batcher, LOOK_AHEAD + 50)
+            last = ask(batcher, "bad")
+            await queued(batcher, LOOK_AHEAD + 51)
+        await outcomes(many, last)
+    assert engine.rows[-1] == [tiny.WORDS.index("bad")]
+
+
 async def test_a_text_that_would_be_cut_is_refused_by_its_index() -> None:
     """`truncate=False` reaches the tokenizer, and the engine computes nothing of that list."""
     engine = FakeEngine()
@@ -248,9 +216,35 @@ async def test_shutdown_leaves_no_future_pending() -> None:
     async with serving(engine, limits=replace(LIMITS, deadline_s=1)) as batcher, busy(engine, batcher) as first:
         behind = ask(batcher, B)
         await queued(batcher, 1)
-        await batcher.close()
+        async with asyncio.timeout(PATIENCE_S / 2):
+            await batcher.close()
         errors = await outcomes(first, behind)
     assert all(isinstance(error, DeadlineExceeded) for error in errors)
+
+
+async def test_an_engine_that_hangs_is_not_alive() -> None:
+    """Nobody is sent to wait behind it; when it comes back after all, it serves again."""
+    engine, clock = FakeEngine(), FakeClock()
+    async with serving(engine, clock=clock) as batcher:
+        async with busy(engine, batcher) as first:
+            assert batcher.alive
+            clock.now_s += LIMITS.deadline_s + 1
+            assert not batcher.alive
+            with pytest.raises(ShuttingDown, match="its engine hangs"):
+                await batcher.classify([A])
+        await outcomes(first)
+        await until(lambda: batcher.alive)
+        assert len(await batcher.classify([A])) == 1
+
+
+async def test_after_the_end_requests_are_refused() -> None:
+    """At once, and as what it is."""
+    engine = FakeEngine()
+    async with serving(engine) as batcher:
+        await batcher.close()
+        assert not batcher.alive
+        with pytest.raises(ShuttingDown, match="the server is shutting down"):
+            await batcher.classify([A])
 
 
 async def test_a_dying_worker_fails_what_waits() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from app.errors import SettingsError
 from app.main import bundle_paths, choose_default
+from model.bundle import Bundle
 from model.engine import cuda_is_here
 from model.errors import BundleError, DeviceError
 from tests import tiny
@@ -22,7 +23,7 @@ pytestmark = pytest.mark.anyio
 def folder(tiny_copy: Path) -> Path:
     """Two bundles, beside what isn't one."""
     shutil.copytree(tiny_copy, tiny_copy.with_name("other"))
-    for name in ("tiny.tmp", "tiny.old", ".git"):
+    for name in (".tiny.k2x9", ".git"):
         tiny_copy.with_name(name).mkdir()
     tiny_copy.with_name("README.md").touch()
     return tiny_copy.parent
@@ -36,6 +37,13 @@ def test_a_folder_of_bundles_is_served_whole(folder: Path) -> None:
 def test_one_bundle_may_be_served(tiny_bundle: Path) -> None:
     """The setting may name the bundle itself."""
     assert bundle_paths(tiny_bundle) == [tiny_bundle]
+
+
+def test_a_link_is_served_under_its_own_name(tiny_bundle: Path, tmp_path: Path) -> None:
+    """Clients name `current`, whatever it points to."""
+    (tmp_path / "current").symlink_to(tiny_bundle)
+    assert [path.name for path in bundle_paths(tmp_path)] == ["current"]
+    assert Bundle.open(tmp_path / "current").name == "current"
 
 
 def test_a_folder_without_bundles_is_refused(tmp_path: Path) -> None:

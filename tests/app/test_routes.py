@@ -133,6 +133,13 @@ async def test_a_running_server_is_live_and_ready(client: httpx.AsyncClient) -> 
     assert (await client.get("/health/ready")).json() == {"status": "ready"}
 
 
+@pytest.mark.parametrize("path", ["/health/live", "/health/ready", "/"])
+async def test_probes_may_ask_for_the_head_alone(client: httpx.AsyncClient, path: str) -> None:
+    """As some load balancers do."""
+    response = await client.head(path)
+    assert (response.status_code, response.content) == (200, b"")
+
+
 async def test_a_draining_server_is_live_and_not_ready(app: FastAPI, client: httpx.AsyncClient) -> None:
     """No more clients are sent to it; those that it has are served."""
     app.state.lembra.draining = True

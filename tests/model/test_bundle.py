@@ -193,22 +193,27 @@ def test_a_bundle_is_replaced_when_asked(tiny_copy: Path) -> None:
     assert [path.name for path in tiny_copy.parent.iterdir()] == [tiny.NAME]
 
 
-@pytest.mark.parametrize("suffix", bundle.UNFINISHED)
-def test_what_a_crash_left_is_cleared_away(tmp_path: Path, suffix: str) -> None:
-    """A writer that was killed leaves a folder that the next one replaces."""
-    left = tmp_path / (tiny.NAME + suffix)
-    left.mkdir()
-    (left / bundle.WEIGHTS).write_bytes(b"half")
+def test_no_half_bundle_is_ever_seen(tmp_path: Path) -> None:
+    """While it is written it has a hidden folder, which is gone at the end; until then there is nothing of its name."""
     tiny.write(tmp_path / tiny.NAME)
-    tiny.write(tmp_path / tiny.NAME, overwrite=True)
     assert [path.name for path in tmp_path.iterdir()] == [tiny.NAME]
-    assert Bundle.open(tmp_path / tiny.NAME)
 
 
 def test_a_write_that_fails_leaves_the_old_bundle(tiny_copy: Path) -> None:
     """Nothing of the new one is seen under the name before it is whole."""
     before = Bundle.open(tiny_copy).manifest
     broken = replace(tiny.parts(seed=1), extra={"x" * 300: b"a name that no file can have"})
-    with pytest.raises(OSError, match="name too long"):
+    with pytest.raises(BundleError, match=r"can't be written: .*name too long"):
         bundle.write(tiny_copy, broken, created=tiny.CREATED, commit=None, overwrite=True)
     assert Bundle.open(tiny_copy).manifest == before
+    assert [path.name for path in tiny_copy.parent.iterdir()] == [tiny.NAME]
+
+
+def test_a_bundle_that_fails_its_own_probes_is_never_seen(tiny_copy: Path) -> None:
+    """It is loaded and replayed before it takes the name; the one that has it stays."""
+    before = Bundle.open(tiny_copy).manifest
+    broken = replace(tiny.parts(seed=1), probes=tiny.parts(seed=0).probes)
+    with pytest.raises(BundleError, match="probe 0"):
+        bundle.write(tiny_copy, broken, created=tiny.CREATED, commit=None, overwrite=True)
+    assert Bundle.open(tiny_copy).manifest == before
+    assert [path.name for path in tiny_copy.parent.iterdir()] == [tiny.NAME]

@@ -25,9 +25,9 @@ CONFIGS = [
 ]
 
 
-def make(config: NetworkConfig, *, frequency_V: torch.Tensor | None = None) -> Network:
+def make(config: NetworkConfig) -> Network:
     torch.manual_seed(0)
-    network = Network(config, frequency_V=frequency_V)
+    network = Network(config)
     initialise(network)
     torch.nn.init.normal_(network.head.bias)
     return network.eval()
@@ -102,26 +102,6 @@ def test_each_direction_equals_torchs_own_packed_lstm() -> None:
         ]
         expected = network.head(torch.stack(pooled))
     assert torch.allclose(logits(network, given), expected, rtol=0, atol=AGREEMENT)
-
-
-def test_folding_the_normalisation_changes_no_answer() -> None:
-    """The network that serves has it in its table."""
-    config = CONFIGS[0].values[0]
-    network, given = make(config, frequency_V=torch.arange(50.0)), batch(5, 2)
-    before = logits(network, given)
-    network.fold()
-    assert network.share_V is None
-    assert torch.allclose(logits(network, given), before, rtol=0, atol=AGREEMENT)
-
-
-def test_normalised_vectors_have_mean_0_and_variance_1_over_the_text() -> None:
-    """Weighted by how often each token occurs, in every dimension."""
-    frequency = torch.arange(50.0)
-    table = make(CONFIGS[0].values[0], frequency_V=frequency).table()
-    share = (frequency / frequency.sum())[:, None]
-    mean = (share * table).sum(dim=0)
-    assert torch.allclose(mean, torch.zeros(12), atol=1e-5)
-    assert torch.allclose((share * (table - mean).square()).sum(dim=0), torch.ones(12), atol=1e-3)
 
 
 def test_the_cell_starts_out_remembering() -> None:

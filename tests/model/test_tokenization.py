@@ -23,17 +23,23 @@ def test_a_long_text_is_cut_and_says_so(tokenization: Tokenization) -> None:
 
 
 def test_a_text_is_refused_rather_than_cut(tokenization: Tokenization) -> None:
-    """Without `truncate`, the error names the text, its tokens and the limit."""
-    with pytest.raises(TextError, match=r"text 1 has at least 5 tokens; the limit is 4") as caught:
+    """Without `truncate`, the error names the text and the limit."""
+    with pytest.raises(TextError, match=r"text 1 is longer than the 4 tokens") as caught:
         tokenization.encode(["good", "the film was not good"], truncate=False)
     assert caught.value.index == 1
 
 
 def test_a_huge_text_is_cut_before_it_is_tokenized(tokenization: Tokenization) -> None:
     """Characters past any that could matter are never read, and the text counts as cut, even if few tokens came."""
-    (row,) = tokenization.encode(["good" + " " * 4 * CHARACTERS_PER_TOKEN])
+    (row,) = tokenization.encode(["good " + "x" * 4 * CHARACTERS_PER_TOKEN])
     assert row.truncated
-    assert len(row.ids) == 1
+    assert len(row.ids) == 2
+
+
+def test_white_space_takes_no_room(tokenization: Tokenization) -> None:
+    """However much of it there is, the words are read."""
+    (row,) = tokenization.encode([" " * 100 * CHARACTERS_PER_TOKEN + "the film was good"])
+    assert (len(row.ids), row.truncated) == (4, False)
 
 
 @pytest.mark.parametrize("text", ["", " ", "\n\t", "\u200b"])

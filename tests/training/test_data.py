@@ -72,7 +72,7 @@ REFUSED = {
     "open quote": ("a.csv", CSV + '"x,a\n', "line 42: broken CSV"),
     "no rows": ("a.csv", "text,label\n", "has no rows"),
     "empty file": ("a.csv", "", "has no rows"),
-    "lone surrogate": ("a.jsonl", '{"text": "\\ud800", "label": "a"}\n', "line 1: a lone surrogate"),
+    "lone surrogate": ("a.jsonl", '{"text": "\\ud800", "label": "a"}\n', "line 1: 'text' has a lone surrogate"),
     "not gzip": ("a.jsonl.gz", JSONL, "can't be read"),
     "not parquet": ("a.parquet", JSONL, "can't be read as parquet"),
     "unknown ending": ("a.xlsx", b"PK", "none of the endings"),
@@ -117,12 +117,19 @@ def test_a_label_that_only_the_test_split_has_is_refused(tmp_path: Path) -> None
 
 def test_doubtful_data_is_warned_about(tmp_path: Path) -> None:
     """Labels alike but for case, empty texts, and test texts that stand in train, counted."""
-    write(tmp_path, "train.csv", CSV + "text 0,A \n,b\nx,A \ny,A \n")
+    write(tmp_path, "train.csv", CSV + ",b\n" * 20 + "x,A \ny,A \n")
+    write(tmp_path, "valid.csv", "text,label\n" + "seen,a\nunseen,b\n" * 3)
     write(tmp_path, "test.csv", "text,label\ntext 3,a\ntext 4,b\nnew,a\n")
     warnings = "\n".join(data.load(tmp_path, CONFIG, Columns()).warnings)
     assert "differ in case or spaces only: 'A ', 'a'" in warnings
-    assert "1 empty texts in train" in warnings
+    assert "20 empty texts in train" in warnings
     assert "2 of 3 test texts are also in train" in warnings
+
+
+def test_leaks_of_a_single_file_are_counted_after_it_was_split(tmp_path: Path) -> None:
+    """Every text four times: the test rows can't all be new."""
+    warnings = data.load(write(tmp_path, "a.jsonl", JSONL * 4), CONFIG, Columns()).warnings
+    assert any("test texts are also in train" in warning for warning in warnings)
 
 
 def test_no_row_is_in_two_splits_and_none_is_lost(tmp_path: Path) -> None:

@@ -17,9 +17,7 @@ TARGETS = torch.tensor([0, 1])
 @pytest.fixture
 def network() -> Network:
     torch.manual_seed(0)
-    made = Network(
-        NetworkConfig(vocabulary_size=9, embedding_size=6, hidden_size=5, classes=2), frequency_V=torch.arange(9.0)
-    )
+    made = Network(NetworkConfig(vocabulary_size=9, embedding_size=6, hidden_size=5, classes=2))
     initialise(made)
     return made
 

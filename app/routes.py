@@ -214,9 +214,8 @@ def parse(body: bytes) -> ClassifyRequest:
 
 def _pointer(location: tuple[int | str, ...]) -> str:
     """RFC 6901, of a field's location; a name that a client made up is shown to 80 characters."""
-    if location[:1] == ("input",):
-        location = location[:1] + location[2:]  # pydantic names the shape: text, or texts
-    parts = [str(part)[:80] for part in location]
+    # In second place pydantic names the shape of `input`: text, or texts.
+    parts = [str(part)[:80] for part in location[:1] + location[2:]]
     return "".join(f"/{part.replace('~', '~0').replace('/', '~1')}" for part in parts)
 
 

@@ -172,6 +172,14 @@ async def test_an_expired_row_is_never_computed() -> None:
     assert engine.rows == [IDS[A], IDS[C]]
 
 
+async def test_a_request_may_have_less_time_left() -> None:
+    """What it has spent before it came here counts."""
+    engine = FakeEngine()
+    async with serving(engine) as batcher, busy(engine, batcher), asyncio.timeout(PATIENCE_S / 2):
+        with pytest.raises(DeadlineExceeded):
+            await batcher.classify([B], deadline_s=0.01)
+
+
 async def test_a_row_keeps_its_turn() -> None:
     """More wait than are looked at for one batch, and what came last is computed last."""
     engine = FakeEngine()

@@ -34,17 +34,20 @@ class Server:
         self._log = log
         self.port = int(self.logs(r"running on http://127\.0\.0\.1:(\d+)").group(1))
 
+    def log(self) -> str:
+        return self._log.read_text()
+
     def logs(self, pattern: str) -> re.Match[str]:
         """Wait until the log has it."""
         until = time.monotonic() + PATIENCE_S
         while time.monotonic() < until:
             ended = self.process.poll() is not None
-            if found := re.search(pattern, self._log.read_text()):
+            if found := re.search(pattern, self.log()):
                 return found
             if ended:
                 break
             time.sleep(0.02)
-        raise AssertionError(f"no {pattern!r} in:\n{self._log.read_text()}")
+        raise AssertionError(f"no {pattern!r} in:\n{self.log()}")
 
     def get(self, path: str, body: bytes | None = None) -> int:
         """The status of a whole request; a POST where there is a body."""
@@ -91,6 +94,17 @@ def test_a_server_starts_and_serves(command: list[str], tiny_bundle: Path, tmp_p
         assert server.get("/classify", BODY) == 200
 
 
+def test_a_client_that_offers_http_2_is_served(tiny_bundle: Path, tmp_path: Path) -> None:
+    """Java's HttpClient offers it with every request; the offer is declined and the body is read."""
+    offer = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAA\r\n\r\n"
+    with (
+        running(MODULE, tmp_path, LEMBRA_BUNDLES=tiny_bundle) as server,
+        socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE_S) as connection,
+    ):
+        connection.sendall(HEAD + offer + BODY)
+        assert connection.recv(100).startswith(b"HTTP/1.1 200")
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_in_good_order(number: int, tiny_bundle: Path, tmp_path: Path) -> None:
     """The exit code is 0, and a request that was in flight is answered first."""
@@ -117,6 +131,20 @@ def test_a_client_that_never_ends_can_not_keep_it_from_ending(tiny_bundle: Path,
         server.process.send_signal(signal.SIGTERM)
         assert connection.recv(100).startswith(b"HTTP/1.1 408")
         assert server.process.wait(PATIENCE_S) == 0
+
+
+def test_a_client_that_never_reads_can_not_keep_it_from_ending(tiny_bundle: Path, tmp_path: Path) -> None:
+    """An answer larger than the sockets hold, that nobody takes, is given up as well."""
+    many = json.dumps({"input": ["good"] * 40_000}).encode()
+    settings = {"LEMBRA_MAX_TEXTS": 40_000, "LEMBRA_DEADLINE_S": 5, "LEMBRA_BUNDLES": tiny_bundle}
+    with running(MODULE, tmp_path, **settings) as server, socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect(("127.0.0.1", server.port))
+        connection.sendall(HEAD.replace(b"%d" % len(BODY), b"%d" % len(many)) + b"\r\n" + many)
+        assert connection.recv(12) == b"HTTP/1.1 200"
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(PATIENCE_S) == 0
+        assert "graceful shutdown exceeded" in server.log()
 
 
 @pytest.mark.parametrize("command", COMMANDS)

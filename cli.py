@@ -74,7 +74,8 @@ def train(
         from rich.console import Console
 
         from training import config, run
-        from training.data import SAMPLE, Columns
+        from training.data import SAMPLE
+        from training.reading import Columns
 
         outcome = run.run(
             data if data is not None else SAMPLE,
@@ -101,10 +102,10 @@ def evaluate(
     with _clear_errors():
         from rich.console import Console
 
-        from training import data, evaluate, progress
+        from training import data, evaluate, progress, reading
 
         classifier = _open(bundle).classifier(device=device)
-        examples = data.read(file, data.Columns(text_column, label_column))
+        examples = reading.read(file, reading.Columns(text_column, label_column))
         data.check_known(file, examples, classifier.config.labels)
         report = evaluate.evaluate(classifier, examples.texts, examples.labels)
         if as_json:
@@ -188,15 +189,15 @@ def _open(path: Path) -> Any:
 
 
 def _texts(file: str, column: str, *, jsonl: bool) -> Iterable[str]:
-    from training import data
+    from training import reading
 
-    columns = data.Columns(text=column)
+    columns = reading.Columns(text=column)
     if file == "-":
-        return data.stream_texts(sys.stdin.buffer, columns, jsonl=jsonl)
+        return reading.stream_texts(sys.stdin.buffer, columns, jsonl=jsonl)
     path = Path(file)
-    if jsonl or path.name.lower().endswith(data.SUFFIXES):
-        return data.read_texts(path, columns, jsonl=jsonl)
-    return data.plain_texts(path)
+    if jsonl or path.name.lower().endswith(reading.SUFFIXES):
+        return reading.read_texts(path, columns, jsonl=jsonl)
+    return reading.plain_texts(path)
 
 
 if __name__ == "__main__":

@@ -24,11 +24,12 @@ from model.errors import DeviceError
 from model.tokenization import Tokenization
 from training import calibrate, data, evaluate, export, loop, progress, tokenizer
 from training.config import TrainingConfig
-from training.data import Columns, Examples, Splits
+from training.data import Splits
 from training.errors import TrainingError
 from training.evaluate import Report
 from training.loop import Encoded, Fitted
 from training.network import TrainedNetwork
+from training.reading import Columns, Examples
 
 PROBES = 8
 

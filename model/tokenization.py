@@ -50,11 +50,6 @@ class Tokenization:
     def vocabulary_size(self) -> int:
         return self._tokenizer.get_vocab_size()
 
-    @property
-    def vocabulary(self) -> dict[str, int]:
-        """Tokens and their ids."""
-        return dict(self._tokenizer.get_vocab())
-
     def to_json(self) -> str:
         return str(self._tokenizer.to_str())
 

@@ -55,9 +55,6 @@ class TrainingConfig(BaseModel):
     pooled_dropout: Annotated[Dropout, Field(description="on the pooled vector")] = 0.5
     word_dropout: Annotated[Dropout, Field(description="share of words read as unknown in training")] = 0.02
     label_smoothing: Annotated[Dropout, Field(description="share of the target spread over all labels")] = 0.0
-    character_ngrams: Annotated[
-        bool, Field(description="words share the vectors of their character n-grams in training")
-    ] = True
     normalise_embedding: Annotated[
         bool, Field(description="token vectors of mean 0 and variance 1 over the text; what an adversary needs")
     ] = True

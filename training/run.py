@@ -156,7 +156,7 @@ def _fit(
     console: Console,
 ) -> tuple[TrainedNetwork, Fitted]:
     train, validation = (_encode(part, tokenization, shape.labels) for part in (splits.train, splits.validation))
-    network = TrainedNetwork(shape.network, config, tokenization.vocabulary, _frequency(train, shape))
+    network = TrainedNetwork(shape.network, config, _frequency(train, shape))
     network.to(device)
     with progress.TerminalProgress(console) as bar:
         return network, loop.fit(network, train, validation, config, bar)

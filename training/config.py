@@ -69,7 +69,7 @@ class TrainingConfig(BaseModel):
     )
     patience: Annotated[
         Count, Field(description="epochs without a better validation score before stopping; the best one is kept")
-    ] = 5
+    ] = 10
     batch_tokens: Annotated[Count, Field(description="padded tokens a step, at most")] = 1024
     epoch_steps: Annotated[Count, Field(description="steps an epoch, at least: small data gets smaller batches")] = 100
     learning_rate: Annotated[float, Field(gt=0, lt=1, description="at its highest, after the warm-up")] = 1e-3

@@ -1,11 +1,21 @@
 """What tests of several packages share."""
 
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 
 from tests import tiny
+
+
+def pytest_configure() -> None:
+    """One thread for torch, before anything imports it.
+
+    Tiny networks gain nothing from two, which wait for one another in a spin: where other work holds the cores, a test
+    of a second took minutes.
+    """
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")

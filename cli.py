@@ -68,6 +68,9 @@ def train(
     label_column: LabelColumn = "label",
     device: Device = "auto",
     force: Annotated[bool, typer.Option("--force", help="replace the bundle if it exists")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="go on with a run that was cut off, to the same weights")
+    ] = False,
 ) -> None:
     """Make a bundle from labelled text; the last line on stdout is its JSON summary."""
     with _clear_errors():
@@ -85,8 +88,14 @@ def train(
             device=device,
             console=Console(stderr=True),
             overwrite=force,
+            resume=resume,
+            offer=_offer_best,
         )
         print(json.dumps(asdict(outcome)))
+
+
+def _offer_best() -> bool:
+    return sys.stdin.isatty() and typer.confirm("Write the best so far as the bundle?", err=True)
 
 
 @app.command()

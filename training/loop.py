@@ -1,11 +1,13 @@
-"""Fit a network: steps, epochs, moving average of the weights, early stop."""
+"""Fit a network: steps, epochs, moving average of the weights, early stop, and going on after a break."""
+
+from __future__ import annotations
 
 import copy
 import math
 import random
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,7 +19,7 @@ from model.classifier import BATCH_TOKENS
 from model.collate import Batch
 from model.network import Network
 from model.tokenization import Ids
-from training import batches, objective
+from training import batches, checkpoint, objective
 from training.config import TrainingConfig
 from training.errors import TrainingError
 
@@ -61,34 +63,116 @@ class Fitted:
         return sum(epoch.tokens_per_s for epoch in self.epochs) / len(self.epochs)
 
 
+class Keeper(Protocol):
+    """Where the loop puts its state, to be taken up again."""
+
+    def is_due(self) -> bool: ...
+    def save(self, state: dict[str, Any]) -> None: ...
+    def load(self) -> dict[str, Any] | None: ...
+
+
+class Interrupted(Exception):
+    """The run was stopped on purpose; `fitted` is the best so far, without weights before the first epoch's end."""
+
+    def __init__(self, fitted: Fitted) -> None:
+        super().__init__("stopped")
+        self.fitted = fitted
+
+
 class Progress(Protocol):
     """Where the loop tells how far it is."""
 
-    def start(self, *, steps: int) -> None: ...
+    def start(self, *, steps: int, done: int) -> None: ...
     def step(self, *, loss: float, tokens_per_s: float) -> None: ...
     def epoch(self, result: EpochResult) -> None: ...
 
 
-def fit(network: Network, train: Encoded, validation: Encoded, config: TrainingConfig, progress: Progress) -> Fitted:
-    """Train until the epochs are done or validation accuracy stops rising; ties go to the lower validation loss."""
+@dataclass(slots=True)
+class Place:
+    """Where a run stands in its plan, and what it has seen. With the learner's state, all that a checkpoint holds."""
+
+    epoch: int = 0  # of the plan, from 0
+    group: int = 0  # of that epoch's groups, the next to be trained on
+    loss: float = 0.0  # sum over this epoch's rows so far
+    tokens: int = 0  # this epoch's, so far
+    seconds: float = 0.0  # this epoch's, so far
+    results: list[EpochResult] = field(default_factory=list)
+    weights: dict[str, torch.Tensor] = field(default_factory=dict)  # the best epoch's
+
+    @property
+    def best(self) -> tuple[float, float]:
+        """Accuracy and negative loss of the best epoch; less than any before there is one."""
+        scores = [(result.validation_accuracy, -result.validation_loss) for result in self.results if result.best]
+        return scores[-1] if scores else (-1.0, 0.0)
+
+    def is_over(self, epochs: int, patience: int) -> bool:
+        """Whether the plan is done, or nothing has got better for `patience` epochs."""
+        best = max((result.epoch for result in self.results if result.best), default=0)
+        return self.epoch >= epochs or self.epoch - best >= patience
+
+
+def fit(
+    network: Network,
+    train: Encoded,
+    validation: Encoded,
+    config: TrainingConfig,
+    progress: Progress,
+    *,
+    keeper: Keeper | None = None,
+    stopped: Callable[[], bool] = lambda: False,
+) -> Fitted:
+    """Train until the epochs are done or validation accuracy stops rising; ties go to the lower validation loss.
+
+    With a `keeper`, goes on from what it kept, to the same weights as if there had been no break.
+    Raises: Interrupted after the step in which `stopped` turns true, with the state kept.
+    """
     plan = _plan(train, config)
     learner = Learner(network, config, steps=sum(map(len, plan)))
-    progress.start(steps=learner.steps)
-    results: list[EpochResult] = []
-    best: tuple[float, float] = (-1.0, 0.0)
-    weights: dict[str, torch.Tensor] = {}
-    for number, groups in enumerate(plan, start=1):
-        train_loss, tokens_per_s = _epoch(learner, train, groups, progress)
-        loss, accuracy = judge(learner.average, validation)
-        improved = (accuracy, -loss) > best
-        results.append(EpochResult(number, train_loss, loss, accuracy, tokens_per_s, improved))
-        progress.epoch(results[-1])
-        if improved:
-            best = (accuracy, -loss)
-            weights = {name: value.detach().cpu().clone() for name, value in learner.average.state_dict().items()}
-        elif number - max(result.epoch for result in results if result.best) >= config.patience:
-            break
-    return Fitted(weights, results)
+    place = Place()
+    if keeper is not None and (kept := keeper.load()) is not None:
+        place = learner.restore(kept)
+    progress.start(steps=learner.steps, done=learner.step_number)
+    while not place.is_over(len(plan), config.patience):
+        for group in plan[place.epoch][place.group :]:
+            _step(learner, train, group, place, progress)
+            if stopped():
+                _keep(keeper, learner, place)
+                raise Interrupted(Fitted(place.weights, place.results))
+            if keeper is not None and keeper.is_due():
+                _keep(keeper, learner, place)
+        _end_epoch(learner, validation, place, rows=len(train))
+        progress.epoch(place.results[-1])
+        _keep(keeper, learner, place)
+    return Fitted(place.weights, place.results)
+
+
+def _step(learner: Learner, train: Encoded, group: list[int], place: Place, progress: Progress) -> None:
+    started = time.perf_counter()
+    batch = collate.collate(train.rows, group)
+    loss = learner.step(batch, [train.targets[index] for index in group])
+    if not math.isfinite(loss):
+        raise TrainingError(f"the loss became {loss}; a lower learning_rate or adversarial_norm may help")
+    place.group += 1
+    place.loss += loss * len(group)
+    place.tokens += int(batch.lengths_B.sum())
+    place.seconds += time.perf_counter() - started
+    progress.step(loss=loss, tokens_per_s=place.tokens / place.seconds)
+
+
+def _end_epoch(learner: Learner, validation: Encoded, place: Place, *, rows: int) -> None:
+    loss, accuracy = judge(learner.average, validation)
+    improved = (accuracy, -loss) > place.best
+    if improved:
+        place.weights = {name: value.detach().cpu().clone() for name, value in learner.average.state_dict().items()}
+    place.epoch += 1
+    speed = place.tokens / place.seconds
+    place.results.append(EpochResult(place.epoch, place.loss / rows, loss, accuracy, speed, improved))
+    place.group, place.loss, place.tokens, place.seconds = 0, 0.0, 0, 0.0
+
+
+def _keep(keeper: Keeper | None, learner: Learner, place: Place) -> None:
+    if keeper is not None:
+        keeper.save(learner.state(place))
 
 
 class Learner:
@@ -101,7 +185,7 @@ class Learner:
         self._config = config
         self._optimizer = make_optimizer(network, config)
         self._scheduler = torch.optim.lr_scheduler.LambdaLR(self._optimizer, lambda step: rate(step, steps, config))
-        self._step = 0
+        self.step_number = 0
         self._device = next(network.parameters()).device
 
     def step(self, batch: Batch, targets: list[int]) -> float:
@@ -114,11 +198,38 @@ class Learner:
         nn.utils.clip_grad_norm_(self._network.parameters(), self._config.clip)
         self._optimizer.step()
         self._scheduler.step()
-        self._step += 1
+        self.step_number += 1
         # A young average follows closely, or it would be made of the starting weights.
-        decay = min(self._config.average_decay, (1 + self._step) / (10 + self._step))
+        decay = min(self._config.average_decay, (1 + self.step_number) / (10 + self.step_number))
         move_average(self.average, self._network, decay=decay)
         return loss
+
+    def state(self, place: Place) -> dict[str, Any]:
+        """All that decides the next step, as tensors and plain values."""
+        return {
+            "network": self._network.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "scheduler": self._scheduler.state_dict(),
+            "step": self.step_number,
+            "generators": checkpoint.generators(),
+            "place": {
+                **{name: getattr(place, name) for name in ("epoch", "group", "loss", "tokens", "seconds", "weights")},
+                "results": [asdict(result) for result in place.results],
+            },
+        }
+
+    def restore(self, state: dict[str, Any]) -> Place:
+        """Take up what `state` gave, here and in torch's generators; returns the place."""
+        self._network.load_state_dict(state["network"])
+        self.average.load_state_dict(state["average"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._scheduler.load_state_dict(state["scheduler"])
+        self.step_number = state["step"]
+        checkpoint.restore_generators(state["generators"])
+        place = dict(state["place"])
+        place["results"] = [EpochResult(**result) for result in place["results"]]
+        return Place(**place)
 
 
 def _plan(train: Encoded, config: TrainingConfig) -> list[list[list[int]]]:
@@ -130,21 +241,6 @@ def _plan(train: Encoded, config: TrainingConfig) -> list[list[list[int]]]:
     while len(plan) < config.epochs or sum(map(len, plan)) < config.least_steps:
         plan.append(batches.epoch(lengths, max_tokens=batch_tokens, rng=rng))
     return plan
-
-
-def _epoch(learner: Learner, train: Encoded, groups: list[list[int]], progress: Progress) -> tuple[float, float]:
-    """One pass; returns the mean loss of a row, and tokens a second."""
-    started, tokens, total = time.perf_counter(), 0, 0.0
-    for group in groups:
-        batch = collate.collate(train.rows, group)
-        loss = learner.step(batch, [train.targets[index] for index in group])
-        if not math.isfinite(loss):
-            raise TrainingError(f"the loss became {loss}; a lower learning_rate or adversarial_norm may help")
-        tokens += int(batch.lengths_B.sum())
-        total += loss * len(group)
-        tokens_per_s = tokens / (time.perf_counter() - started)
-        progress.step(loss=loss, tokens_per_s=tokens_per_s)
-    return total / len(train), tokens_per_s
 
 
 def make_optimizer(network: nn.Module, config: TrainingConfig) -> torch.optim.AdamW:

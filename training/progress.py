@@ -43,8 +43,8 @@ class TerminalProgress:
     ) -> None:
         self._bar.stop()
 
-    def start(self, *, steps: int) -> None:
-        self._task = self._bar.add_task("", total=steps, loss=math.nan, score="–", speed=0)
+    def start(self, *, steps: int, done: int) -> None:
+        self._task = self._bar.add_task("", total=steps, completed=done, loss=math.nan, score="–", speed=0)
 
     def step(self, *, loss: float, tokens_per_s: float) -> None:
         if self._task is not None:

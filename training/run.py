@@ -2,12 +2,17 @@
 
 import os
 import shlex
+import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -23,6 +28,7 @@ from model.engine_onnx import OnnxEngine
 from model.errors import DeviceError
 from model.tokenization import Tokenization
 from training import calibrate, data, evaluate, export, loop, progress, tokenizer
+from training.checkpoint import Checkpoints
 from training.config import TrainingConfig
 from training.data import Splits
 from training.errors import TrainingError
@@ -32,6 +38,13 @@ from training.network import TrainedNetwork
 from training.reading import Columns, Examples
 
 PROBES = 8
+
+
+class Stopped(TrainingError):
+    """The run was stopped by Ctrl-C, and no bundle was wanted."""
+
+    def __init__(self) -> None:
+        super().__init__("stopped before the end; --resume goes on")
 
 
 @dataclass(frozen=True)
@@ -54,10 +67,14 @@ def run(
     device: str,
     console: Console,
     overwrite: bool = False,
+    resume: bool = False,
+    offer: Callable[[], bool] = lambda: False,
 ) -> Outcome:
     """Train on `source`, and write the bundle `out`, which is loaded and its probes replayed before it gets its name.
 
-    Raises: TrainingError or BundleError; `out` is as it was, and nothing is left behind.
+    The run's folder, `.<name>.run` beside the bundle, holds its checkpoint until the bundle is written; `resume` goes
+    on from there. On Ctrl-C it stops after the step; `offer` then decides whether the best so far becomes the bundle.
+    Raises: TrainingError or BundleError, and `out` is as it was; Stopped if it was stopped and the offer declined.
     """
     started = time.perf_counter()
     _check_place(out, overwrite=overwrite)
@@ -69,7 +86,12 @@ def run(
     _tell(console, splits, chosen)
     tokenization = Tokenization(tokenizer.train(splits.train.texts, config), max_tokens=config.max_tokens)
     shape = _shape(splits, tokenization, config)
-    network, fitted = _fit(splits, tokenization, shape, config, device=chosen, console=console)
+    kept = Checkpoints(out.with_name(f".{out.name}.run"), _identity(config, splits))
+    if kept.exists and not resume:
+        if not overwrite:
+            raise TrainingError(f"a run of {out} was cut off: --resume goes on with it, --force starts over")
+        kept.delete()
+    network, fitted = _fit(splits, tokenization, shape, config, kept, device=chosen, console=console, offer=offer)
 
     network.load_state_dict(fitted.weights)
     weights = safetensors.torch.save(network.served_state())
@@ -91,6 +113,7 @@ def run(
         extra={},
     )
     manifest = bundle.write(out, parts, created=datetime.now(UTC), commit=_commit(), overwrite=overwrite)
+    kept.delete()
     for name, report in reports.items():
         progress.show_report(console, report, title=f"{out.name} on {name}")
     metrics = {name: report.summary() for name, report in reports.items()}
@@ -151,15 +174,54 @@ def _fit(
     tokenization: Tokenization,
     shape: ClassifierConfig,
     config: TrainingConfig,
+    kept: Checkpoints,
     *,
     device: torch.device,
     console: Console,
+    offer: Callable[[], bool],
 ) -> tuple[TrainedNetwork, Fitted]:
     train, validation = (_encode(part, tokenization, shape.labels) for part in (splits.train, splits.validation))
     network = TrainedNetwork(shape.network, config, _frequency(train, shape))
     network.to(device)
-    with progress.TerminalProgress(console) as bar:
-        return network, loop.fit(network, train, validation, config, bar)
+    try:
+        with progress.TerminalProgress(console) as bar, _interruption() as stopped:
+            return network, loop.fit(network, train, validation, config, bar, keeper=kept, stopped=stopped)
+    except loop.Interrupted as stop:
+        console.print("stopped; the same command with --resume goes on from here", highlight=False)
+        if not stop.fitted.weights or not offer():
+            raise Stopped from None
+        return network, stop.fitted
+
+
+@contextmanager
+def _interruption() -> Iterator[Callable[[], bool]]:
+    """Inside, the first Ctrl-C is only noted, and the given function says so; the second one is Python's own."""
+    noted = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield noted.is_set
+        return
+    previous = signal.getsignal(signal.SIGINT)
+
+    def note(_number: int, _frame: FrameType | None) -> None:
+        noted.set()
+        signal.signal(signal.SIGINT, previous)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield noted.is_set
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def _identity(config: TrainingConfig, splits: Splits) -> dict[str, Any]:
+    """What decides the weights: the settings, the data, and how many threads share a sum."""
+    return {
+        **config.model_dump(),
+        "threads": torch.get_num_threads(),
+        "train": splits.train.fingerprint()["sha256"],
+        "validation": splits.validation.fingerprint()["sha256"],
+        "torch": torch.__version__,
+    }
 
 
 def _frequency(train: Encoded, shape: ClassifierConfig) -> torch.Tensor:

@@ -1,5 +1,8 @@
 """training.loop: schedule, average, early stop."""
 
+import io
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -16,7 +19,7 @@ SHAPE = NetworkConfig(vocabulary_size=6, embedding_size=8, hidden_size=8, classe
 class Silent:
     """Progress that nobody watches."""
 
-    def start(self, *, steps: int) -> None: ...
+    def start(self, *, steps: int, done: int) -> None: ...
     def step(self, *, loss: float, tokens_per_s: float) -> None: ...
     def epoch(self, result: EpochResult) -> None: ...
 
@@ -55,6 +58,67 @@ def test_it_stops_when_validation_has_stopped_rising() -> None:
     network = made()
     network.load_state_dict(fitted.weights)
     assert loop.judge(network, noise)[1] == pytest.approx(fitted.epochs[best - 1].validation_accuracy)
+
+
+class Memory:
+    """Keeps a state after every step that it is due, as a file would: by value."""
+
+    def __init__(self, *, due_every: int) -> None:
+        self.due_every = due_every
+        self.steps = 0
+        self.kept: bytes | None = None
+
+    def is_due(self) -> bool:
+        self.steps += 1
+        return self.steps % self.due_every == 0
+
+    def save(self, state: dict[str, object]) -> None:
+        file = io.BytesIO()
+        torch.save(state, file)
+        self.kept = file.getvalue()
+
+    def load(self) -> dict[str, object] | None:
+        return None if self.kept is None else torch.load(io.BytesIO(self.kept), weights_only=True)
+
+
+class Killed(BaseException):
+    """As kill -9: nothing runs after it."""
+
+
+@pytest.mark.parametrize("at", [1, 7, 10, 11, 29])
+def test_a_run_that_was_cut_off_ends_in_the_same_weights(at: int) -> None:
+    """Killed at any step, in mid-epoch or at its end, and taken up in a process with other random numbers."""
+    config = TrainingConfig(epochs=3, epoch_steps=10, least_steps=1, learning_rate=0.01)
+    whole = loop.fit(made(), example(100), example(50, seed=1), config, Silent())
+    memory, steps = Memory(due_every=4), itertools.count(1)
+
+    def kill() -> bool:
+        if next(steps) == at:
+            raise Killed
+        return False
+
+    with pytest.raises(Killed):
+        loop.fit(made(), example(100), example(50, seed=1), config, Silent(), keeper=memory, stopped=kill)
+    resumed = made()
+    if memory.kept is not None:
+        torch.manual_seed(99)
+    again = loop.fit(resumed, example(100), example(50, seed=1), config, Silent(), keeper=memory)
+    assert [result.validation_loss for result in again.epochs] == [result.validation_loss for result in whole.epochs]
+    for name, value in whole.weights.items():
+        assert torch.equal(again.weights[name], value), name
+
+
+def test_a_stop_keeps_the_state_and_hands_over_the_best() -> None:
+    """After the step in which it was asked for."""
+    memory, steps = Memory(due_every=1000), itertools.count(1)
+    config = TrainingConfig(epochs=3, epoch_steps=10, least_steps=1)
+    with pytest.raises(loop.Interrupted) as caught:
+        loop.fit(made(), example(100), example(50), config, Silent(), keeper=memory, stopped=lambda: next(steps) == 15)
+    assert len(caught.value.fitted.epochs) == 1
+    assert caught.value.fitted.weights
+    kept = memory.load()
+    assert kept is not None
+    assert kept["step"] == 15
 
 
 def test_small_data_gets_more_epochs() -> None:

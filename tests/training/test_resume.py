@@ -1,0 +1,55 @@
+"""A run that is killed with signal 9 and taken up again, as a whole process."""
+
+import hashlib
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SETTINGS = ["threads=1", "epochs=40", "patience=100", "epoch_steps=20", "embedding_size=16", "hidden_size=12"]
+# Seconds into the training itself: early, in the middle of an epoch or at a save, and late.
+MOMENTS = (0.05, 0.4, 0.9)
+
+
+def lembra(data: Path, out: Path, *extra: str) -> subprocess.Popen[bytes]:
+    settings = [part for setting in SETTINGS for part in ("--set", setting)]
+    command = [sys.executable, "-m", "cli", "train", str(data), "--out", str(out), "--device", "cpu", *settings, *extra]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+
+def weights(out: Path) -> str:
+    return hashlib.sha256((out / "weights.safetensors").read_bytes()).hexdigest()
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    path = tmp_path / "rows.csv"
+    rows = "".join(f"{word} number {n % 17} of {n},{word}\n" for n in range(60) for word in ("good", "bad"))
+    path.write_text("text,label\n" + rows)
+    return path
+
+
+def test_a_killed_run_ends_in_the_same_weights(data: Path, tmp_path: Path) -> None:
+    """Three kills, each after the run has kept something new; then --resume to the end."""
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert lembra(data, whole).wait(120) == 0
+    checkpoint = tmp_path / ".killed.run" / "checkpoint.pt"
+    kept = 0
+    for moment in MOMENTS:
+        process = lembra(data, killed, "--resume")
+        while process.poll() is None and (not checkpoint.exists() or checkpoint.stat().st_mtime_ns == kept):
+            time.sleep(0.01)
+        time.sleep(moment)
+        process.kill()
+        process.communicate()
+        assert not killed.exists(), "it was done before it was killed"
+        kept = checkpoint.stat().st_mtime_ns
+    process = lembra(data, killed)
+    assert b"was cut off: --resume goes on with it" in process.communicate()[1]
+    assert process.returncode == 2
+    assert lembra(data, killed, "--resume").wait(120) == 0
+    assert weights(killed) == weights(whole)
+    assert not checkpoint.parent.exists()

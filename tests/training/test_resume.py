@@ -9,7 +9,15 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-SETTINGS = ["threads=1", "epochs=40", "patience=100", "epoch_steps=20", "embedding_size=16", "hidden_size=12"]
+SETTINGS = [
+    "threads=1",
+    "epochs=40",
+    "patience=100",
+    "epoch_steps=20",
+    "least_steps=1",
+    "embedding_size=16",
+    "hidden_size=12",
+]
 # Seconds into the training itself: early, in the middle of an epoch or at a save, and late.
 MOMENTS = (0.05, 0.4, 0.9)
 

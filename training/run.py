@@ -220,7 +220,7 @@ def _identity(config: TrainingConfig, splits: Splits) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "train": splits.train.fingerprint()["sha256"],
         "validation": splits.validation.fingerprint()["sha256"],
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),  # a class of its own, which a checkpoint would not be read with
     }
 
 

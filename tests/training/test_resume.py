@@ -22,10 +22,17 @@ SETTINGS = [
 MOMENTS = (0.05, 0.4, 0.9)
 
 
-def lembra(data: Path, out: Path, *extra: str) -> subprocess.Popen[bytes]:
+def command(data: Path, out: Path, *extra: str) -> list[str]:
     settings = [part for setting in SETTINGS for part in ("--set", setting)]
-    command = [sys.executable, "-m", "cli", "train", str(data), "--out", str(out), "--device", "cpu", *settings, *extra]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    return [sys.executable, "-m", "cli", "train", str(data), "--out", str(out), "--device", "cpu", *settings, *extra]
+
+
+def finish(data: Path, out: Path, *extra: str) -> tuple[int, str]:
+    """Exit code and stderr of a run that nobody disturbs."""
+    done = subprocess.run(
+        command(data, out, *extra), cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+    )
+    return done.returncode, done.stderr
 
 
 def weights(out: Path) -> str:
@@ -43,21 +50,22 @@ def data(tmp_path: Path) -> Path:
 def test_a_killed_run_ends_in_the_same_weights(data: Path, tmp_path: Path) -> None:
     """Three kills, each after the run has kept something new; then --resume to the end."""
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    assert lembra(data, whole).wait(120) == 0
+    assert finish(data, whole)[0] == 0
     checkpoint = tmp_path / ".killed.run" / "checkpoint.pt"
     kept = 0
     for moment in MOMENTS:
-        process = lembra(data, killed, "--resume")
+        process = subprocess.Popen(
+            command(data, killed, "--resume"), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         while process.poll() is None and (not checkpoint.exists() or checkpoint.stat().st_mtime_ns == kept):
             time.sleep(0.01)
         time.sleep(moment)
         process.kill()
-        process.communicate()
+        process.wait()
         assert not killed.exists(), "it was done before it was killed"
         kept = checkpoint.stat().st_mtime_ns
-    process = lembra(data, killed)
-    assert b"was cut off: --resume goes on with it" in process.communicate()[1]
-    assert process.returncode == 2
-    assert lembra(data, killed, "--resume").wait(120) == 0
+    code, message = finish(data, killed)
+    assert (code, "was cut off: --resume goes on with it" in message) == (2, True)
+    assert finish(data, killed, "--resume")[0] == 0
     assert weights(killed) == weights(whole)
     assert not checkpoint.parent.exists()

@@ -135,6 +135,7 @@ class Batcher:
             self._ended = self._ended or "the server is shutting down"
             self._wake.notify()
         await asyncio.to_thread(self._worker.join, self._limits.deadline_s)
+        self._fail(self._pending, self._refusal)
         self._tokenizing.shutdown(wait=False)
 
     # Admission, on the event loop.

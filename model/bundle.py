@@ -237,9 +237,15 @@ def _write_directory(path: Path, files: Mapping[str, bytes]) -> None:
                 file.flush()
                 os.fsync(file.fileno())
         Bundle.open(unfinished).classifier(device="cpu")
+        replaced = Path(hidden) / "replaced"
         if path.exists():
-            path.rename(Path(hidden) / "replaced")
-        unfinished.rename(path)
+            path.rename(replaced)
+        try:
+            unfinished.rename(path)
+        except OSError:
+            if replaced.exists():
+                replaced.rename(path)
+            raise
 
 
 def _libraries() -> dict[str, str]:

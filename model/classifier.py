@@ -54,6 +54,8 @@ class Classifier:
             # numpy would spread one row over all of the batch.
             if scores_BC.shape != (expected := (len(batch.indices), len(self.config.labels))):
                 raise EngineError(f"{self.engine.name} gave scores of shape {scores_BC.shape}; {expected} was expected")
+            if not np.isfinite(scores_BC).all():
+                raise EngineError(f"{self.engine.name} gave a score that is no number")
             logits_NC[batch.indices] = scores_BC
         return logits_NC
 

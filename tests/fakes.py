@@ -12,7 +12,7 @@ from model.collate import Batch
 from tests import tiny
 
 # Against a test that hangs; nothing is measured with it.
-PATIENCE_S = 30
+PATIENCE_S = 120
 
 
 async def until(true: Callable[[], bool]) -> None:

@@ -40,8 +40,8 @@ def load(data: Path, config: TrainingConfig, columns: Columns) -> Splits:
     rng = random.Random(config.seed)
     if not data.is_dir():
         test, train = _carve(train, config.test_share, rng)
-    validation, calibration, train = _hold_out(train, validation, config, rng)
     warnings = _warnings(train, test)
+    validation, calibration, train = _hold_out(train, validation, config, rng)
     labels = sorted(set(train.labels))
     for name, examples in (("valid", validation), ("valid", calibration), ("test", test)):
         check_known(paths.get(name, paths["train"]), examples, labels)

@@ -35,7 +35,7 @@ async def queued(batcher: Batcher, texts: int) -> None:
 
 
 def ask(batcher: Batcher, *texts: str) -> asyncio.Task[list[Prediction]]:
-    return asyncio.ensure_future(batcher.classify(texts))
+    return asyncio.ensure_future(batcher.classify(texts, deadline_s=PATIENCE_S))
 
 
 @asynccontextmanager

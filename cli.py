@@ -24,7 +24,13 @@ app = typer.Typer(
 Bundle = Annotated[Path, typer.Argument(help="a bundle directory")]
 Device = Annotated[EngineDevice, typer.Option(help="where to compute")]
 TextColumn = Annotated[str, typer.Option(help="the column, or key, of the text")]
-LabelColumn = Annotated[str, typer.Option(help="the column, or key, of the label")]
+LabelColumn = Annotated[
+    str | None,
+    typer.Option(help="the column, or key, of the label, or of a list of labels", show_default="label, or else labels"),
+]
+Separator = Annotated[
+    str | None, typer.Option("--label-separator", help="cuts the label column into several labels: multi-label")
+]
 
 # Texts in memory at a time, in `classify`.
 CHUNK = 1024
@@ -54,22 +60,26 @@ def _clear_errors() -> Iterator[None]:
 
 @app.command()
 def train(
-    out: Annotated[Path, typer.Option(help="the bundle to write, such as bundles/NAME")],
     data: Annotated[
         Path | None,
         typer.Argument(help="a folder with train (valid, test), or one file", show_default="the sample corpus"),
     ] = None,
+    out: Annotated[Path | None, typer.Option(help="the bundle to write, such as bundles/NAME")] = None,
     recipe: Annotated[str | None, typer.Option(help="a TOML file, or the name of a built-in recipe")] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="key=value, over the recipe; may be repeated")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="fixes everything that is drawn at random")] = None,
     text_column: TextColumn = "text",
-    label_column: LabelColumn = "label",
+    label_column: LabelColumn = None,
+    separator: Separator = None,
     device: Device = "auto",
     force: Annotated[bool, typer.Option("--force", help="replace the bundle if it exists")] = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="go on with a run that was cut off, to the same weights")
+    ] = False,
+    print_recipe: Annotated[
+        bool, typer.Option("--print-recipe", help="only print the settings as a recipe, each with what it means")
     ] = False,
 ) -> None:
     """Make a bundle from labelled text; the last line on stdout is its JSON summary."""
@@ -78,13 +88,20 @@ def train(
 
         from training import config, run
         from training.data import SAMPLE
+        from training.errors import ConfigError
         from training.reading import Columns
 
+        resolved = config.load(recipe, settings or [], seed=seed)
+        if print_recipe:
+            print(resolved.to_toml(), end="")
+            return
+        if out is None:
+            raise ConfigError("--out is missing: the bundle to write, such as bundles/NAME")
         outcome = run.run(
             data if data is not None else SAMPLE,
             out,
-            config.load(recipe, settings or [], seed=seed),
-            columns=Columns(text_column, label_column),
+            resolved,
+            columns=Columns(text_column, label_column, separator),
             device=device,
             console=Console(stderr=True),
             overwrite=force,
@@ -104,7 +121,8 @@ def evaluate(
     file: Annotated[Path, typer.Argument(help="labelled text: jsonl(.gz), csv, tsv or parquet")],
     as_json: Annotated[bool, typer.Option("--json", help="all figures as one JSON line")] = False,
     text_column: TextColumn = "text",
-    label_column: LabelColumn = "label",
+    label_column: LabelColumn = None,
+    separator: Separator = None,
     device: Device = "auto",
 ) -> None:
     """Measure a bundle on labelled text."""
@@ -114,9 +132,9 @@ def evaluate(
         from training import data, evaluate, progress, reading
 
         classifier = _open(bundle).classifier(device=device)
-        examples = reading.read(file, reading.Columns(text_column, label_column))
-        data.check_known(file, examples, classifier.config.labels)
-        report = evaluate.evaluate(classifier, examples.texts, examples.labels)
+        examples = reading.read(file, reading.Columns(text_column, label_column, separator))
+        data.check_fits(file, examples, classifier.config)
+        report = evaluate.report(evaluate.answer(classifier, examples))
         if as_json:
             print(report.model_dump_json())
         else:
@@ -141,7 +159,8 @@ def classify(
         while texts := list(islice(texts_left, CHUNK)):
             for prediction in classifier.predict(texts):
                 scores = dict(zip(classifier.config.labels, prediction.probs, strict=True))
-                line = {"index": index, "label": prediction.label, "score": prediction.score, "scores": scores}
+                line = {"index": index, "label": prediction.label, "score": prediction.score}
+                line |= {"labels": prediction.labels, "scores": scores}
                 line |= {"tokens": prediction.tokens, "truncated": prediction.truncated}
                 print(json.dumps(line, ensure_ascii=False))
                 index += 1

@@ -305,6 +305,7 @@ def _classification(index: int, found: Prediction, labels: list[str], top_k: int
         index=index,
         label=found.label,
         score=round(found.score, DIGITS),
+        labels=found.labels,
         probs=probs,
         num_classes=len(labels),
         scores=[LabelScore(label=labels[number], score=probs[number]) for number in ranked],

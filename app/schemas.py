@@ -54,11 +54,15 @@ class LabelScore(BaseModel):
 
 
 class Classification(BaseModel):
-    """The answer for one text. `probs` are in the order of the model's labels, `scores` from the best down."""
+    """The answer for one text. `probs` are in the order of the model's labels, `scores` from the best down.
+
+    `labels` are those that the text is given: the best one, or of a multi-label model all that reach their thresholds.
+    """
 
     index: int
     label: str
     score: float
+    labels: list[str]
     probs: list[float]
     num_classes: int
     scores: list[LabelScore]

@@ -26,7 +26,8 @@ from model.engine import Device, Engine, choose
 from model.errors import BundleError
 from model.tokenization import Tokenization
 
-FORMAT = 1
+# 2: a calibration may have a temperature a label, and thresholds.
+FORMAT = 2
 MANIFEST = "manifest.json"
 CONFIG = "config.json"
 GRAPH = "network.onnx"
@@ -136,11 +137,16 @@ class Bundle:
         missing = [name for name in REQUIRED if name not in files]
         if missing:
             raise BundleError(f"{path / MANIFEST} doesn't list {', '.join(missing)}")
+        config = _parse(path / CONFIG, ClassifierConfig, files[CONFIG])
+        calibration = _parse(path / CALIBRATION, Calibration, files[CALIBRATION])
+        for figures in (calibration.temperature, calibration.thresholds):
+            if isinstance(figures, list) and len(figures) != len(config.labels):
+                raise BundleError(f"{path / CALIBRATION} has {len(figures)} figures for {len(config.labels)} labels")
         return cls(
             path=path,
             manifest=manifest,
-            config=_parse(path / CONFIG, ClassifierConfig, files[CONFIG]),
-            calibration=_parse(path / CALIBRATION, Calibration, files[CALIBRATION]),
+            config=config,
+            calibration=calibration,
             probes=_parse(path / PROBES, Probes, files[PROBES]),
             report=_parse(path / REPORT, Report, files[REPORT]).model_dump(),
             _files=files,

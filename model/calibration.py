@@ -1,4 +1,9 @@
-"""Logits to probabilities that mean what they say. Applies a calibration; `training.calibrate` fits it."""
+"""Logits to probabilities that mean what they say, and to decisions.
+
+Applies a calibration; `training.calibrate` fits it.
+
+N rows, C classes.
+"""
 
 from typing import Annotated, TypeAlias
 
@@ -9,14 +14,26 @@ from pydantic import BaseModel, ConfigDict, Field
 from model.config import Kind
 
 Floats: TypeAlias = npt.NDArray[np.float32]
+Flags: TypeAlias = npt.NDArray[np.bool_]
+
+
+Temperature = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Threshold = Annotated[float, Field(ge=0, le=1)]
+
+# In multi-label answers, where nothing was fitted.
+THRESHOLD = 0.5
 
 
 class Calibration(BaseModel):
-    """What was fitted, and on how much. `ece` is the expected calibration error on the rows it was fitted on."""
+    """What was fitted, and on how much. `ece` is the expected calibration error on the rows it was fitted on.
+
+    The temperature is one for all labels, or one each; `thresholds` are of multi-label classifiers.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    temperature: Temperature | Annotated[list[Temperature], Field(min_length=2)] = 1.0
+    thresholds: list[Threshold] | None = None
     rows: Annotated[int, Field(ge=0)] = 0
     ece_before: float | None = None
     ece_after: float | None = None
@@ -27,7 +44,7 @@ def probabilities(logits_NC: Floats, calibration: Calibration, kind: Kind) -> Fl
 
     Temperature scaling: Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, section 4.2.
     """
-    scaled_NC = logits_NC / np.float32(calibration.temperature)
+    scaled_NC = logits_NC / np.asarray(calibration.temperature, dtype=np.float32)
     if kind == "multi-label":
         # exp(-|x|) can't overflow
         small_NC: Floats = np.exp(-np.abs(scaled_NC))
@@ -35,3 +52,11 @@ def probabilities(logits_NC: Floats, calibration: Calibration, kind: Kind) -> Fl
     powers_NC: Floats = np.exp(scaled_NC - scaled_NC.max(axis=1, keepdims=True))
     totals_N1: Floats = powers_NC.sum(axis=1, keepdims=True)
     return powers_NC / totals_N1
+
+
+def decisions(probs_NC: Floats, calibration: Calibration, kind: Kind) -> Flags:
+    """Which labels each row is given: the most probable one, or every one that reaches its threshold."""
+    if kind == "multi-label":
+        thresholds = calibration.thresholds if calibration.thresholds is not None else THRESHOLD
+        return np.asarray(probs_NC >= np.asarray(thresholds, dtype=np.float32))
+    return np.asarray(np.arange(probs_NC.shape[1]) == probs_NC.argmax(axis=1)[:, None])

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from model import collate
-from model.calibration import Calibration, Floats, probabilities
+from model.calibration import Calibration, Floats, decisions, probabilities
 from model.config import ClassifierConfig
 from model.engine import Engine
 from model.errors import EngineError
@@ -18,10 +18,15 @@ BATCH_TOKENS = 8192
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """The answer for one text. `probs` are in the order of the classifier's labels."""
+    """The answer for one text. `probs` are in the order of the classifier's labels.
+
+    `label` is the most probable one, `labels` are those that the text is given: that one, or in a multi-label
+    classifier all that reach their thresholds, of which there may be none.
+    """
 
     label: str
     score: float
+    labels: list[str]
     probs: list[float]
     tokens: int
     truncated: bool
@@ -35,8 +40,8 @@ class Classifier:
     ) -> None:
         self.config = config
         self.engine = engine
+        self.calibration = calibration
         self._tokenization = tokenization
-        self._calibration = calibration
 
     def encode(self, texts: Sequence[str], *, truncate: bool = True) -> list[Tokens]:
         """Token ids of each text. Raises: TextError if one would have to be cut and `truncate` is false."""
@@ -44,7 +49,7 @@ class Classifier:
 
     def score(self, rows: Sequence[Ids], *, batch_tokens: int = BATCH_TOKENS) -> Floats:
         """Calibrated probabilities (N, C) of tokenized rows, in their order, whatever their lengths."""
-        return probabilities(self.logits(rows, batch_tokens=batch_tokens), self._calibration, self.config.kind)
+        return probabilities(self.logits(rows, batch_tokens=batch_tokens), self.calibration, self.config.kind)
 
     def logits(self, rows: Sequence[Ids], *, batch_tokens: int = BATCH_TOKENS) -> Floats:
         """Logits (N, C) before calibration: what a calibration is fitted on. Raises: EngineError."""
@@ -68,9 +73,11 @@ class Classifier:
     def prediction(self, tokens: Tokens, probs_C: Floats) -> Prediction:
         """The answer for a tokenized text and its probabilities."""
         best = int(probs_C.argmax())
+        given_C = decisions(probs_C[None], self.calibration, self.config.kind)[0]
         return Prediction(
             label=self.config.labels[best],
             score=float(probs_C[best]),
+            labels=[self.config.labels[index] for index in np.flatnonzero(given_C)],
             probs=probs_C.tolist(),
             tokens=len(tokens.ids),
             truncated=tokens.truncated,

@@ -1,31 +1,70 @@
-"""Fit the temperature that makes probabilities mean what they say."""
+"""Fit the temperature that makes probabilities mean what they say, and the thresholds of multi-label decisions.
+
+N rows, C classes.
+"""
 
 import numpy as np
 import numpy.typing as npt
 import scipy.optimize
+import scipy.special
 
-from model.calibration import Calibration, Floats, probabilities
-from training.evaluate import expected_calibration_error
+from model.calibration import Calibration, Flags, Floats, probabilities
+from model.config import Kind
+from training import metrics
 
 # A temperature outside makes every answer certain, or none; the fit ends at these when the rows say so.
 LOWEST, HIGHEST = 0.05, 20.0
+# A label with fewer rows than this has no temperature or threshold of its own: what a handful of rows say is chance.
+FEWEST_ROWS = 20
 
 
-def fit(logits_NC: Floats, targets_N: npt.NDArray[np.int64]) -> Calibration:
-    """The temperature of least negative log-likelihood (Guo et al. 2017, section 4.2); 1 where there are no rows."""
-    if not len(targets_N):
+def fit(logits_NC: Floats, targets_NC: Flags, kind: Kind) -> Calibration:
+    """What makes these rows most likely; neutral where there are none. Multi-label: a temperature a label, and the
+    thresholds of its highest F1.
+    """
+    if not len(targets_NC):
         return Calibration()
-
-    def loss(log_temperature: float) -> float:
-        scaled_NC = logits_NC.astype(np.float64) / np.exp(log_temperature)
-        highest_N1 = scaled_NC.max(axis=1, keepdims=True)
-        totals_N = np.log(np.exp(scaled_NC - highest_N1).sum(axis=1)) + highest_N1[:, 0]
-        return float((totals_N - scaled_NC[np.arange(len(targets_N)), targets_N]).mean())
-
-    found = scipy.optimize.minimize_scalar(loss, bounds=(np.log(LOWEST), np.log(HIGHEST)), method="bounded")
-    fitted = Calibration(temperature=float(np.exp(found.x)), rows=len(targets_N))
+    shared = _temperature(logits_NC, targets_NC, kind)
+    fitted = Calibration(temperature=shared, rows=len(targets_NC))
+    if kind == "multi-label":
+        fitted = fitted.model_copy(update=_own(logits_NC, targets_NC, shared))
     before, after = (
-        expected_calibration_error(probabilities(logits_NC, calibration, "single-label"), targets_N)
+        metrics.expected_calibration_error(
+            *metrics.claims(probabilities(logits_NC, calibration, kind), targets_NC, kind)
+        )
         for calibration in (Calibration(), fitted)
     )
     return fitted.model_copy(update={"ece_before": before, "ece_after": after})
+
+
+def _own(logits_NC: Floats, targets_NC: Flags, shared: float) -> dict[str, list[float]]:
+    """A temperature and a threshold for each label that has the rows for it; the shared ones for the rest."""
+    frequent = np.flatnonzero(targets_NC.sum(axis=0) >= FEWEST_ROWS)
+    temperatures = np.full(targets_NC.shape[1], shared)
+    for label in frequent:
+        temperatures[label] = _temperature(logits_NC[:, [label]], targets_NC[:, [label]], "multi-label")
+    probs_NC = probabilities(logits_NC, Calibration(temperature=temperatures.tolist()), "multi-label")
+    thresholds = np.full(targets_NC.shape[1], metrics.best_threshold(probs_NC, targets_NC)[0])
+    for label in frequent:
+        thresholds[label] = metrics.best_threshold(probs_NC[:, label], targets_NC[:, label])[0]
+    return {"temperature": temperatures.tolist(), "thresholds": thresholds.tolist()}
+
+
+def _temperature(logits_NC: Floats, targets_NC: Flags, kind: Kind) -> float:
+    """The temperature of least negative log-likelihood (Guo et al. 2017, section 4.2)."""
+    likelihood = _single_label_loss if kind == "single-label" else _multi_label_loss
+    logits, targets = logits_NC.astype(np.float64), targets_NC.astype(np.float64)
+
+    def loss(log_temperature: float) -> float:
+        return likelihood(logits / np.exp(log_temperature), targets)
+
+    found = scipy.optimize.minimize_scalar(loss, bounds=(np.log(LOWEST), np.log(HIGHEST)), method="bounded")
+    return float(np.exp(found.x))
+
+
+def _single_label_loss(logits_NC: npt.NDArray[np.float64], targets_NC: npt.NDArray[np.float64]) -> float:
+    return float((scipy.special.logsumexp(logits_NC, axis=1) - (logits_NC * targets_NC).sum(axis=1)).mean())
+
+
+def _multi_label_loss(logits_NC: npt.NDArray[np.float64], targets_NC: npt.NDArray[np.float64]) -> float:
+    return float((np.logaddexp(0.0, logits_NC) - logits_NC * targets_NC).mean())

@@ -1,14 +1,16 @@
 """The settings of a training run: a TOML recipe, then `--set key=value`, then `--seed`."""
 
 import difflib
+import json
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from training.errors import ConfigError
+from training.metrics import Selection
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -38,6 +40,9 @@ class TrainingConfig(BaseModel):
         ),
     ] = 0.04
     test_share: Annotated[Share, Field(gt=0, description="of a single file, held out to report on")] = 0.1
+    drop_repeats: Annotated[
+        bool, Field(description="leave out rows of train whose texts are held out too, but for case and white space")
+    ] = True
 
     lowercase: Annotated[bool, Field(description="fold case before tokenizing")] = True
     min_count: Annotated[Count, Field(description="rarer words are read as unknown")] = 2
@@ -55,6 +60,10 @@ class TrainingConfig(BaseModel):
     pooled_dropout: Annotated[Dropout, Field(description="on the pooled vector")] = 0.5
     word_dropout: Annotated[Dropout, Field(description="share of words read as unknown in training")] = 0.02
     label_smoothing: Annotated[Dropout, Field(description="share of the target spread over all labels")] = 0.0
+    class_weight: Annotated[
+        Literal["none", "sqrt", "balanced"],
+        Field(description="how much more a rare class counts; the probabilities of rare classes come out higher"),
+    ] = "none"
     normalise_embedding: Annotated[
         bool, Field(description="token vectors of mean 0 and variance 1 over the text; what an adversary needs")
     ] = True
@@ -63,6 +72,10 @@ class TrainingConfig(BaseModel):
     ] = 1.0
     adversarial_norm: Annotated[float, Field(gt=0, description="length of that move, over the whole text")] = 4.0
 
+    selection: Annotated[
+        Selection,
+        Field(description="what the best epoch is best in on validation; with one label a text micro_f1 is accuracy"),
+    ] = "micro_f1"
     epochs: Annotated[Count, Field(description="passes over train")] = 5
     least_steps: Annotated[Count, Field(description="small data gets more epochs, until this many steps are done")] = (
         3000
@@ -83,6 +96,18 @@ class TrainingConfig(BaseModel):
     average_decay: Annotated[
         float, Field(ge=0, lt=1, description="of the moving average of the weights, which is what is kept")
     ] = 0.999
+
+    keep_texts: Annotated[
+        bool, Field(description="texts of the data in the bundle: probes, and in its report mistakes and suspects")
+    ] = True
+
+    def to_toml(self) -> str:
+        """A recipe of all settings, each with what it means."""
+        lines = []
+        for name, field in type(self).model_fields.items():
+            # Numbers, strings and booleans are written the same in JSON and TOML.
+            lines += [f"# {field.description}", f"{name} = {json.dumps(getattr(self, name))}", ""]
+        return "\n".join(lines)
 
 
 def load(recipe: str | Path | None, settings: Iterable[str], *, seed: int | None = None) -> TrainingConfig:

@@ -1,22 +1,49 @@
-"""Labelled text to splits: validate, warn, split."""
+"""Labelled text to splits: read, validate, hold out, drop what repeats."""
 
 import hashlib
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from model.config import ClassifierConfig, Kind
+from training import reading
 from training.config import TrainingConfig
 from training.errors import DataError
-from training.reading import SUFFIXES, Columns, Examples, read
+from training.reading import SUFFIXES, Columns, Examples
 
 SAMPLE = Path(__file__).parent / "sample" / "messages.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What was read, as it lies in the files: `train` at least; the rest where the source has it."""
+
+    source: Path
+    paths: dict[str, Path]  # by the name of the part
+    train: Examples
+    valid: Examples | None = None
+    test: Examples | None = None
+    unlabelled: list[str] | None = None
+
+    @property
+    def labelled(self) -> dict[str, Examples]:
+        """The parts with labels that are there, by name."""
+        parts = {"train": self.train, "valid": self.valid, "test": self.test}
+        return {name: part for name, part in parts.items() if part is not None}
+
+    @property
+    def hashes(self) -> dict[str, str]:
+        """The sha256 of every file."""
+        return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in self.paths.values()}
 
 
 @dataclass(frozen=True, slots=True)
 class Splits:
     """What a run learns from, chooses its epoch by, fits its temperature on, and is judged by.
 
-    No row is in two of them. `test` is None where the data has none; `warnings` are for the user to read.
+    No row is in two of them. `test` is None where the data has none. `dropped` rows of train were left out, as their
+    texts are in one of the others too.
     """
 
     train: Examples
@@ -24,36 +51,50 @@ class Splits:
     calibration: Examples
     test: Examples | None
     labels: list[str]
-    sources: dict[str, str]  # sha256 of every file that was read
-    warnings: list[str]
+    dropped: int
+
+    @property
+    def kind(self) -> Kind:
+        return self.train.kind
+
+    @property
+    def parts(self) -> dict[str, Examples]:
+        """The splits that are there, by name."""
+        named = {name: getattr(self, name) for name in ("train", "validation", "calibration", "test")}
+        return {name: part for name, part in named.items() if part is not None}
 
 
-def load(data: Path, config: TrainingConfig, columns: Columns) -> Splits:
-    """The splits of a folder with `train` (and `valid`, `test`), or of a single file.
+def read(source: Path, columns: Columns) -> Parts:
+    """The files of a folder with `train` (and `valid`, `test`, `unlabelled`), or a single file, which is `train`.
 
     Raises: DataError.
     """
-    paths = _files(data)
-    parts = {name: read(path, columns) for name, path in paths.items()}
-    train, validation, test = parts["train"], parts.get("valid"), parts.get("test")
-    _check_classes(paths["train"], train)
+    paths = _files(source)
+    labelled = {name: reading.read(path, columns) for name, path in paths.items() if name != "unlabelled"}
+    for name, examples in labelled.items():
+        if examples.kind != labelled["train"].kind:
+            raise DataError(f"{paths[name]} is {examples.kind}, but {paths['train']} is {labelled['train'].kind}")
+    unlabelled = list(reading.read_texts(paths["unlabelled"], columns)) if "unlabelled" in paths else None
+    return Parts(source, paths, **labelled, unlabelled=unlabelled)
+
+
+def split(parts: Parts, config: TrainingConfig) -> Splits:
+    """Hold out what is missing, by seed and a label's share. Raises: DataError."""
+    train, validation, test = parts.train, parts.valid, parts.test
+    path = parts.paths["train"]
+    _check_classes(path, train)
     rng = random.Random(config.seed)
-    if not data.is_dir():
+    if not parts.source.is_dir():
         test, train = _carve(train, config.test_share, rng)
-    warnings = _warnings(train, test)
     validation, calibration, train = _hold_out(train, validation, config, rng)
-    labels = sorted(set(train.labels))
+    rows = len(train)
+    if config.drop_repeats:
+        train = _without(train, [validation, calibration, *([test] if test is not None else [])])
+    labels = sorted(train.rows_a_label)
+    _check_left(path, parts.train, labels)
     for name, examples in (("valid", validation), ("valid", calibration), ("test", test)):
-        check_known(paths.get(name, paths["train"]), examples, labels)
-    return Splits(
-        train=train,
-        validation=validation,
-        calibration=calibration,
-        test=test,
-        labels=labels,
-        sources={path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths.values()},
-        warnings=warnings,
-    )
+        check_known(parts.paths.get(name, path), examples, labels)
+    return Splits(train, validation, calibration, test, labels, dropped=rows - len(train))
 
 
 def _files(data: Path) -> dict[str, Path]:
@@ -61,7 +102,7 @@ def _files(data: Path) -> dict[str, Path]:
         return {"train": data}
     if not data.is_dir():
         raise DataError(f"{data} doesn't exist")
-    found = {name: _file(data, name) for name in ("train", "valid", "test")}
+    found = {name: _file(data, name) for name in ("train", "valid", "test", "unlabelled")}
     paths = {name: path for name, path in found.items() if path is not None}
     if "train" not in paths:
         raise DataError(f"{data} has no train file ({', '.join('train' + suffix for suffix in SUFFIXES)})")
@@ -76,42 +117,51 @@ def _file(folder: Path, name: str) -> Path | None:
 
 
 def _check_classes(path: Path, train: Examples) -> None:
-    classes = len(set(train.labels))
-    if classes == 1:
-        raise DataError(f"{path} has one class only ({train.labels[0]!r}); at least 2 are needed")
-    if len(train) < 3 * classes:
+    labels = train.rows_a_label
+    if len(labels) < 2:
+        what = f"one class only ({next(iter(labels))!r})" if labels else "no label in any row"
+        raise DataError(f"{path} has {what}; at least 2 are needed")
+    if len(train) < 3 * len(labels):
         raise DataError(
-            f"{path} has {len(train):,} rows for {classes:,} classes; at least 3 rows a class are needed "
+            f"{path} has {len(train):,} rows for {len(labels):,} classes; at least 3 rows a class are needed "
             "(is the label column the right one?)"
         )
 
 
-def check_known(path: Path, examples: Examples | None, labels: list[str]) -> None:
+def _check_left(path: Path, read: Examples, labels: list[str]) -> None:
+    gone = sorted(set(read.rows_a_label) - set(labels))
+    if gone:
+        raise DataError(
+            f"{path}: no row of {gone[0]!r} is left for training: the texts of all of them are held out too "
+            "(drop_repeats=false keeps them)"
+        )
+
+
+def check_known(path: Path, examples: Examples | None, labels: Sequence[str]) -> None:
     """Raises: DataError if a label isn't one of `labels`."""
-    unknown = sorted(set(examples.labels) - set(labels)) if examples else []
+    unknown = sorted(set(examples.rows_a_label) - set(labels)) if examples else []
     if unknown:
         raise DataError(
             f"{path}: {', '.join(map(repr, unknown[:5]))} among the labels, but not among those of training"
         )
 
 
-def _warnings(train: Examples, test: Examples | None) -> list[str]:
-    found = []
-    folded: dict[str, set[str]] = {}
-    for label in train.labels:
-        folded.setdefault(" ".join(label.split()).casefold(), set()).add(label)
-    found += [
-        f"labels that differ in case or spaces only: {', '.join(map(repr, sorted(names)))}"
-        for names in folded.values()
-        if len(names) > 1
-    ]
-    if empty := sum(not text.strip() for text in train.texts):
-        found.append(f"{empty:,} empty texts in train")
-    if test is not None:
-        known = set(train.texts)
-        if repeats := sum(text in known for text in test.texts):
-            found.append(f"{repeats:,} of {len(test):,} test texts are also in train, to the letter")
-    return found
+def check_fits(path: Path, examples: Examples, config: ClassifierConfig) -> None:
+    """Raises: DataError if these labels are of another kind than the classifier's, or not among them."""
+    if examples.kind != config.kind:
+        raise DataError(f"{path} is {examples.kind}, but the bundle is {config.kind}")
+    check_known(path, examples, config.labels)
+
+
+def folded(text: str) -> str:
+    """What is the same for texts that differ in case and white space only."""
+    return " ".join(text.split()).casefold()
+
+
+def _without(train: Examples, others: Sequence[Examples]) -> Examples:
+    """The rows of `train` whose text is in none of the others."""
+    held_out = {folded(text) for other in others for text in other.texts}
+    return train.take([index for index, text in enumerate(train.texts) if folded(text) not in held_out])
 
 
 def _hold_out(
@@ -127,14 +177,15 @@ def _hold_out(
 
 def _carve(examples: Examples, share: float, rng: random.Random) -> tuple[Examples, Examples]:
     """A share of every label's rows, at random, and the rest: of each label at least one row stays in the rest, and
-    where it has two, at least one is carved.
+    where it has two, at least one is carved. A row of several labels counts as one of its rarest.
     """
-    by_label: dict[str, list[int]] = {}
-    for index, label in enumerate(examples.labels):
-        by_label.setdefault(label, []).append(index)
+    strata: dict[str, list[int]] = {}
+    rows = examples.rows_a_label
+    for index, labels in enumerate(examples.labels):
+        strata.setdefault(min(labels, key=lambda label: (rows[label], label), default=""), []).append(index)
     carved: list[int] = []
-    for label in sorted(by_label):
-        indices = by_label[label]
+    for stratum in sorted(strata):
+        indices = strata[stratum]
         rng.shuffle(indices)
         carved += indices[: min(max(round(len(indices) * share), 1), len(indices) - 1)]
     inside = set(carved)

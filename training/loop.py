@@ -6,7 +6,7 @@ import copy
 import math
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
@@ -15,13 +15,16 @@ import torch
 from torch import nn
 
 from model import collate
+from model.calibration import Calibration, Flags, probabilities
 from model.classifier import BATCH_TOKENS
 from model.collate import Batch
+from model.config import Kind
 from model.network import Network
 from model.tokenization import Ids
-from training import batches, checkpoint, objective
+from training import batches, checkpoint, metrics, objective
 from training.config import TrainingConfig
 from training.errors import TrainingError
+from training.metrics import Selection
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +32,8 @@ class Encoded:
     """A split as the network reads it."""
 
     rows: list[Ids]
-    targets: list[int]
+    targets_NC: Flags
+    kind: Kind
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -37,12 +41,14 @@ class Encoded:
 
 @dataclass(frozen=True, slots=True)
 class EpochResult:
-    """What an epoch came to. `loss` is the objective's mean over training rows; the rest is on validation rows."""
+    """What an epoch came to. `loss` is the mean over training rows; the rest is on validation rows, and `score` is by
+    what the settings select.
+    """
 
     epoch: int
     loss: float
     validation_loss: float
-    validation_accuracy: float
+    score: float
     tokens_per_s: float
     best: bool
 
@@ -101,9 +107,9 @@ class Place:
 
     @property
     def best(self) -> tuple[float, float]:
-        """Accuracy and negative loss of the best epoch; less than any before there is one."""
-        scores = [(result.validation_accuracy, -result.validation_loss) for result in self.results if result.best]
-        return scores[-1] if scores else (-1.0, 0.0)
+        """Score and negative loss of the best epoch; less than any before there is one."""
+        scores = [(result.score, -result.validation_loss) for result in self.results if result.best]
+        return scores[-1] if scores else (-math.inf, 0.0)
 
     def is_over(self, epochs: int, patience: int) -> bool:
         """Whether the plan is done, or nothing has got better for `patience` epochs."""
@@ -121,13 +127,13 @@ def fit(
     keeper: Keeper | None = None,
     stopped: Callable[[], bool] = lambda: False,
 ) -> Fitted:
-    """Train until the epochs are done or validation accuracy stops rising; ties go to the lower validation loss.
+    """Train until the epochs are done or the validation score stops rising; ties go to the lower validation loss.
 
     With a `keeper`, goes on from what it kept, to the same weights as if there had been no break.
     Raises: Interrupted after the step in which `stopped` turns true, with the state kept.
     """
     plan = _plan(train, config)
-    learner = Learner(network, config, steps=sum(map(len, plan)))
+    learner = Learner(network, _criterion(train, network, config), config, steps=sum(map(len, plan)))
     place = Place()
     if keeper is not None and (kept := keeper.load()) is not None:
         place = learner.restore(kept)
@@ -140,7 +146,7 @@ def fit(
                 raise Interrupted(Fitted(place.weights, place.results))
             if keeper is not None and keeper.is_due():
                 _keep(keeper, learner, place)
-        _end_epoch(learner, validation, place, rows=len(train))
+        _end_epoch(learner, validation, place, rows=len(train), selection=config.selection)
         progress.epoch(place.results[-1])
         _keep(keeper, learner, place)
     return Fitted(place.weights, place.results)
@@ -149,7 +155,7 @@ def fit(
 def _step(learner: Learner, train: Encoded, group: list[int], place: Place, progress: Progress) -> None:
     started = time.perf_counter()
     batch = collate.collate(train.rows, group)
-    loss = learner.step(batch, [train.targets[index] for index in group])
+    loss = learner.step(batch, train.targets_NC[group])
     if not math.isfinite(loss):
         raise TrainingError(f"the loss became {loss}; a lower learning_rate or adversarial_norm may help")
     place.group += 1
@@ -159,14 +165,22 @@ def _step(learner: Learner, train: Encoded, group: list[int], place: Place, prog
     progress.step(loss=loss, tokens_per_s=place.tokens / place.seconds)
 
 
-def _end_epoch(learner: Learner, validation: Encoded, place: Place, *, rows: int) -> None:
-    loss, accuracy = judge(learner.average, validation)
-    improved = (accuracy, -loss) > place.best
+def _criterion(train: Encoded, network: Network, config: TrainingConfig) -> objective.Criterion:
+    rows_C = torch.from_numpy(train.targets_NC.sum(axis=0)).float()
+    weights_C = objective.class_weights(rows_C, rows=len(train), kind=train.kind, config=config)
+    if weights_C is not None:
+        weights_C = weights_C.to(next(network.parameters()).device)
+    return objective.criterion(train.kind, weights_C=weights_C, label_smoothing=config.label_smoothing)
+
+
+def _end_epoch(learner: Learner, validation: Encoded, place: Place, *, rows: int, selection: Selection) -> None:
+    loss, score = judge(learner.average, validation, selection=selection)
+    improved = (score, -loss) > place.best
     if improved:
         place.weights = {name: value.detach().cpu().clone() for name, value in learner.average.state_dict().items()}
     place.epoch += 1
     speed = place.tokens / place.seconds
-    place.results.append(EpochResult(place.epoch, place.loss / rows, loss, accuracy, speed, improved))
+    place.results.append(EpochResult(place.epoch, place.loss / rows, loss, score, speed, improved))
     place.group, place.loss, place.tokens, place.seconds = 0, 0.0, 0, 0.0
 
 
@@ -178,23 +192,24 @@ def _keep(keeper: Keeper | None, learner: Learner, place: Place) -> None:
 class Learner:
     """A network being trained: its optimizer, its schedule, and the moving average of its weights."""
 
-    def __init__(self, network: Network, config: TrainingConfig, *, steps: int) -> None:
+    def __init__(self, network: Network, criterion: objective.Criterion, config: TrainingConfig, *, steps: int) -> None:
         self.steps = steps
         self.average = copy.deepcopy(network).requires_grad_(False).eval()
         self._network = network
+        self._criterion = criterion
         self._config = config
         self._optimizer = make_optimizer(network, config)
         self._scheduler = torch.optim.lr_scheduler.LambdaLR(self._optimizer, lambda step: rate(step, steps, config))
         self.step_number = 0
         self._device = next(network.parameters()).device
 
-    def step(self, batch: Batch, targets: list[int]) -> float:
+    def step(self, batch: Batch, targets_BC: Flags) -> float:
         """One step of the optimizer; returns the batch's mean loss."""
         self._network.train()
         self._optimizer.zero_grad()
         ids_BT, lengths_B = (torch.from_numpy(part).to(self._device) for part in (batch.ids_BT, batch.lengths_B))
-        targets_B = torch.tensor(targets, device=self._device)
-        loss = objective.backward(self._network, ids_BT, lengths_B, targets_B, self._config)
+        targets = torch.from_numpy(targets_BC).to(self._device, torch.float32)
+        loss = objective.backward(self._network, ids_BT, lengths_B, targets, self._criterion, self._config)
         nn.utils.clip_grad_norm_(self._network.parameters(), self._config.clip)
         self._optimizer.step()
         self._scheduler.step()
@@ -265,18 +280,20 @@ def move_average(average: nn.Module, network: nn.Module, *, decay: float) -> Non
         torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1 - decay)
 
 
-def judge(network: Network, data: Encoded) -> tuple[float, float]:
-    """Mean cross-entropy and accuracy."""
+def judge(network: Network, data: Encoded, *, selection: Selection) -> tuple[float, float]:
+    """Mean loss without weights or smoothing, and the score by `selection`."""
     device = next(network.parameters()).device
-    targets = torch.tensor(data.targets)
     logits = torch.empty(len(data), network.head.out_features)
     network.eval()
     with torch.inference_mode():
         for batch in collate.by_length(data.rows, max_tokens=BATCH_TOKENS):
             ids_BT, lengths_B = (torch.from_numpy(part).to(device) for part in (batch.ids_BT, batch.lengths_B))
             logits[batch.indices] = network(ids_BT, lengths_B).cpu()
-    loss = nn.functional.cross_entropy(logits, targets)
-    return float(loss), float((logits.argmax(dim=1) == targets).float().mean())
+    loss = float(objective.criterion(data.kind)(logits, torch.from_numpy(data.targets_NC).float()))
+    if selection == "loss":
+        return loss, -loss
+    probs_NC = probabilities(logits.numpy(), Calibration(), data.kind)
+    return loss, metrics.selection_score(probs_NC, data.targets_NC, selection=selection, kind=data.kind)
 
 
 def seed_everything(seed: int) -> None:
@@ -285,8 +302,3 @@ def seed_everything(seed: int) -> None:
     np.random.seed(seed)
     torch.manual_seed(seed)
     torch.use_deterministic_algorithms(True, warn_only=True)
-
-
-def targets_of(labels: Sequence[str], names: Sequence[str]) -> list[int]:
-    index = {name: number for number, name in enumerate(names)}
-    return [index[label] for label in labels]

@@ -52,14 +52,19 @@ class TerminalProgress:
 
     def epoch(self, result: EpochResult) -> None:
         if self._task is not None:
-            self._bar.update(self._task, score=f"{result.validation_accuracy:.2%}")
+            self._bar.update(self._task, score=_shown(result.score))
         self._console.print(
             f"epoch {result.epoch}  loss {result.loss:.4f}  validation loss {result.validation_loss:.4f}"
-            f"  accuracy {result.validation_accuracy:.2%}  {result.tokens_per_s:,.0f} tokens/s"
+            f"  score {_shown(result.score)}  {result.tokens_per_s:,.0f} tokens/s"
             f"{'  best' if result.best else ''}",
             highlight=False,
             soft_wrap=True,
         )
+
+
+def _shown(score: float) -> str:
+    """A score selected by loss is that loss with a minus; every other is a share."""
+    return f"{score:.2%}" if score >= 0 else f"{score:.4f}"
 
 
 def show_report(console: Console, report: Report, *, title: str) -> None:
@@ -74,9 +79,11 @@ def show_report(console: Console, report: Report, *, title: str) -> None:
     if len(report.classes) > MOST_CLASSES_SHOWN:
         table.add_row(f"… {len(report.classes) - MOST_CLASSES_SHOWN} more in the report", "", "", "", "")
     console.print(table)
+    micro = "" if report.confusion is not None else f"   micro-F1 {report.micro_f1:.2%}"
+    low, high = report.ece_interval
     console.print(
-        f"accuracy {report.accuracy:.2%}   macro-F1 {report.macro_f1:.2%}   ECE {report.ece:.4f}"
-        f"   {report.rows:,} rows, {report.truncated:,} cut",
+        f"accuracy {report.accuracy:.2%}{micro}   macro-F1 {report.macro_f1:.2%}"
+        f"   ECE {report.ece:.4f} ({low:.4f} to {high:.4f})   {report.rows:,} rows, {report.truncated:,} cut",
         highlight=False,
         soft_wrap=True,
     )

@@ -9,21 +9,30 @@ import math
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
+from model.config import Kind
 from training.errors import DataError
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".csv", ".tsv", ".parquet")
 
+# The labels of one row: exactly one in single-label data, any number in multi-label data.
+Labels: TypeAlias = tuple[str, ...]
+
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Which columns (or keys) hold what."""
+    """Which columns (or keys) hold what.
+
+    Without a `label`, `labels` is taken where rows have it, else `label`. A list there makes the data multi-label, and
+    so does a `separator`, which cuts a string into labels.
+    """
 
     text: str = "text"
-    label: str = "label"
+    label: str | None = None
+    separator: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,31 +40,43 @@ class Examples:
     """Texts and their labels, in the order of the file."""
 
     texts: list[str]
-    labels: list[str]
+    labels: list[Labels]
+    kind: Kind = "single-label"
 
     def __len__(self) -> int:
         return len(self.texts)
 
     def take(self, indices: Sequence[int]) -> "Examples":
-        return Examples([self.texts[i] for i in indices], [self.labels[i] for i in indices])
+        return replace(self, texts=[self.texts[i] for i in indices], labels=[self.labels[i] for i in indices])
+
+    @property
+    def rows_a_label(self) -> Counter[str]:
+        return Counter(label for labels in self.labels for label in labels)
 
     def fingerprint(self) -> dict[str, Any]:
         """Rows, rows a label, and a sha256 over texts and labels in their order."""
         digest = hashlib.sha256()
         for pair in zip(self.texts, self.labels, strict=True):
             digest.update(json.dumps(pair).encode())
-        return {"rows": len(self), "sha256": digest.hexdigest(), "labels": dict(sorted(Counter(self.labels).items()))}
+        return {"rows": len(self), "sha256": digest.hexdigest(), "labels": dict(sorted(self.rows_a_label.items()))}
 
 
 def read(path: Path, columns: Columns) -> Examples:
     """All rows of one file. Raises: DataError that names the file and the line."""
-    examples = Examples([], [])
+    texts: list[str] = []
+    labels: list[Labels] = []
+    kinds: dict[Kind, int] = {}  # with the line where each was seen first
     for line, row in _rows(path):
-        examples.texts.append(_text(row, columns.text, path, line))
-        examples.labels.append(_label(row, columns.label, path, line))
-    if not examples.texts:
+        texts.append(_text(row, columns.text, path, line))
+        found, kind = _labels(row, columns, path, line)
+        labels.append(found)
+        kinds.setdefault(kind, line)
+        if len(kinds) > 1:
+            lines = f"line {kinds['single-label']} has one label, line {kinds['multi-label']} a list of them"
+            raise DataError(f"{path}: {lines}; all rows must have the one or the other")
+    if not texts:
         raise DataError(f"{path} has no rows")
-    return examples
+    return Examples(texts, labels, next(iter(kinds)))
 
 
 def read_texts(path: Path, columns: Columns, *, jsonl: bool = False) -> Iterator[str]:
@@ -92,17 +113,26 @@ def _text(row: dict[str, Any], key: str, path: Path, line: int) -> str:
     return _characters(text, key, path, line)
 
 
-def _label(row: dict[str, Any], key: str, path: Path, line: int) -> str:
+def _labels(row: dict[str, Any], columns: Columns, path: Path, line: int) -> tuple[Labels, Kind]:
+    key = columns.label or ("labels" if "labels" in row and "label" not in row else "label")
+    value = _field(row, key, path, line)
+    if columns.separator is not None and isinstance(value, str):
+        value = [part for part in value.split(columns.separator) if part.strip()]
+    if isinstance(value, list):
+        return tuple(dict.fromkeys(_label(one, key, path, line) for one in value)), "multi-label"
+    return (_label(value, key, path, line),), "single-label"
+
+
+def _label(value: Any, key: str, path: Path, line: int) -> str:
     """A string, a whole number or a boolean; 3.0 is a whole number, as pandas writes columns with gaps."""
-    label = _field(row, key, path, line)
-    missing = math.isnan(label) if isinstance(label, float) else label is None or label == "" or str(label).isspace()
+    missing = math.isnan(value) if isinstance(value, float) else value is None or value == "" or str(value).isspace()
     if missing:
-        raise DataError(f"{path}, line {line}: row without a label ({key!r} is {_shown(label)})")
-    if isinstance(label, float) and label.is_integer():
-        label = int(label)
-    if not isinstance(label, str | int):
-        raise DataError(f"{path}, line {line}: {key!r} is {_shown(label)}, not a string or a whole number")
-    return _characters(str(label), key, path, line)
+        raise DataError(f"{path}, line {line}: row without a label ({key!r} is {_shown(value)})")
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if not isinstance(value, str | int):
+        raise DataError(f"{path}, line {line}: {key!r} is {_shown(value)}, not a string or a whole number")
+    return _characters(str(value), key, path, line)
 
 
 def _characters(text: str, key: str, path: Path, line: int) -> str:

@@ -1,10 +1,10 @@
-"""training.calibrate: the temperature."""
+"""training.calibrate: the temperature, and thresholds."""
 
 import numpy as np
 import pytest
 
-from model.calibration import Calibration
-from training import calibrate
+from model.calibration import Calibration, decisions, probabilities
+from training import calibrate, metrics
 
 
 def drawn(rows: int, classes: int) -> tuple[np.ndarray, np.ndarray]:
@@ -13,34 +13,71 @@ def drawn(rows: int, classes: int) -> tuple[np.ndarray, np.ndarray]:
     logits = rng.normal(scale=2, size=(rows, classes)).astype(np.float32)
     powers = np.exp(logits)
     targets = [rng.choice(classes, p=row / row.sum()) for row in powers.astype(np.float64)]
-    return logits, np.asarray(targets)
+    return logits, np.arange(classes) == np.asarray(targets)[:, None]
+
+
+def drawn_labels(rows: int, offsets: list[float]) -> tuple[np.ndarray, np.ndarray]:
+    """Logits of several labels, and targets drawn from their sigmoid; an offset makes a label rarer."""
+    rng = np.random.default_rng(0)
+    logits = rng.normal(loc=offsets, scale=2, size=(rows, len(offsets))).astype(np.float32)
+    return logits, rng.random(logits.shape) < 1 / (1 + np.exp(-logits))
 
 
 @pytest.mark.parametrize("factor", [0.5, 1.0, 3.0])
 def test_a_known_temperature_is_found(factor: float) -> None:
     """Logits that are too large by a factor want that factor as their temperature."""
     logits, targets = drawn(20_000, 4)
-    found = calibrate.fit(logits * np.float32(factor), targets)
+    found = calibrate.fit(logits * np.float32(factor), targets, "single-label")
     assert found.temperature == pytest.approx(factor, rel=0.05)
-    assert found.rows == 20_000
+    assert (found.rows, found.thresholds) == (20_000, None)
 
 
 def test_it_makes_overconfident_scores_honest() -> None:
     """The error before and after is part of the calibration."""
     logits, targets = drawn(5_000, 3)
-    found = calibrate.fit(logits * 4, targets)
+    found = calibrate.fit(logits * 4, targets, "single-label")
     assert found.ece_before is not None
     assert found.ece_after is not None
     assert found.ece_after < 0.03
     assert found.ece_before > 0.1
 
 
-def test_without_rows_nothing_is_fitted() -> None:
+def test_each_label_has_a_temperature_of_its_own() -> None:
+    """Multi-label: labels may be overconfident by different factors."""
+    logits, targets = drawn_labels(20_000, [0.0, 0.0])
+    found = calibrate.fit(logits * np.asarray([0.5, 3.0], dtype=np.float32), targets, "multi-label")
+    assert found.temperature == pytest.approx([0.5, 3.0], rel=0.05)
+
+
+def test_a_label_with_a_handful_of_rows_shares_the_rest_of_its_calibration() -> None:
+    """What five rows say of a temperature or a threshold is chance."""
+    logits, targets = drawn_labels(20_000, [0.0, 0.0, -10.0])
+    assert 0 < targets[:, 2].sum() < calibrate.FEWEST_ROWS
+    found = calibrate.fit(logits, targets, "multi-label")
+    shared = calibrate.fit(logits.reshape(-1, 1), targets.reshape(-1, 1), "multi-label")
+    assert isinstance(found.temperature, list)
+    assert isinstance(shared.temperature, list)
+    assert found.temperature[2] == pytest.approx(shared.temperature[0])
+
+
+def test_thresholds_serve_f1() -> None:
+    """On other rows of the same kind the tuned thresholds beat one half for all."""
+    logits, targets = drawn_labels(8_000, [-1.0, -3.0, -5.0])
+    fitted = calibrate.fit(logits[:4000], targets[:4000], "multi-label")
+    probs = probabilities(logits[4000:], fitted, "multi-label")
+    plain = Calibration(temperature=fitted.temperature)
+    tuned, half = (metrics.macro_f1(targets[4000:], decisions(probs, how, "multi-label")) for how in (fitted, plain))
+    assert tuned > half + 0.02
+
+
+@pytest.mark.parametrize("kind", ["single-label", "multi-label"])
+def test_without_rows_nothing_is_fitted(kind: str) -> None:
     """Tiny data may leave none: scores stay as they are, and the calibration says so."""
-    assert calibrate.fit(np.empty((0, 3), dtype=np.float32), np.empty(0, dtype=np.int64)) == Calibration(rows=0)
+    nothing = np.empty((0, 3), dtype=np.float32)
+    assert calibrate.fit(nothing, nothing.astype(bool), kind) == Calibration(rows=0)
 
 
 def test_perfect_separation_ends_at_a_bound() -> None:
     """Not at a temperature of zero, where every score would be one or zero."""
     logits = np.asarray([[5.0, -5.0], [-5.0, 5.0]] * 20, dtype=np.float32)
-    assert calibrate.fit(logits, np.asarray([0, 1] * 20)).temperature >= calibrate.LOWEST
+    assert calibrate.fit(logits, logits > 0, "single-label").temperature >= calibrate.LOWEST

@@ -1,11 +1,13 @@
-"""training.data: what is refused, what is warned about, and how rows are split."""
+"""training.data: what is refused, what is left out, and how rows are split."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from training import data
 from training.config import TrainingConfig
+from training.data import Splits
 from training.errors import DataError
 from training.reading import Columns
 
@@ -19,6 +21,10 @@ def write(folder: Path, name: str, content: str | bytes) -> Path:
     path = folder / name
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     return path
+
+
+def load(source: Path, config: TrainingConfig = CONFIG) -> Splits:
+    return data.split(data.read(source, Columns()), config)
 
 
 REFUSED = {
@@ -56,20 +62,20 @@ def test_bad_data_is_refused_by_file_and_line(tmp_path: Path, case: str) -> None
     name, content, message = REFUSED[case]
     path = write(tmp_path, name, content)
     with pytest.raises(DataError, match=message) as caught:
-        data.load(path, CONFIG, Columns())
+        load(path)
     assert name in str(caught.value)
 
 
 def test_a_missing_file_and_a_folder_without_train_are_refused(tmp_path: Path) -> None:
     """The names that would do are said."""
     with pytest.raises(DataError, match=r"nowhere doesn't exist"):
-        data.load(tmp_path / "nowhere", CONFIG, Columns())
+        load(tmp_path / "nowhere")
     with pytest.raises(DataError, match=r"no train file \(train\.jsonl"):
-        data.load(tmp_path, CONFIG, Columns())
+        load(tmp_path)
     write(tmp_path, "train.csv", CSV)
     write(tmp_path, "train.jsonl", JSONL)
     with pytest.raises(DataError, match=r"train\.jsonl and train\.csv"):
-        data.load(tmp_path, CONFIG, Columns())
+        load(tmp_path)
 
 
 def test_a_label_that_only_the_test_split_has_is_refused(tmp_path: Path) -> None:
@@ -77,38 +83,65 @@ def test_a_label_that_only_the_test_split_has_is_refused(tmp_path: Path) -> None
     write(tmp_path, "train.csv", CSV)
     write(tmp_path, "test.csv", "text,label\nx,a\ny,c\n")
     with pytest.raises(DataError, match=r"test\.csv: 'c'"):
-        data.load(tmp_path, CONFIG, Columns())
+        load(tmp_path)
 
 
-def test_doubtful_data_is_warned_about(tmp_path: Path) -> None:
-    """Labels alike but for case, empty texts, and test texts that stand in train, counted."""
-    write(tmp_path, "train.csv", CSV + ",b\n" * 20 + "x,A \ny,A \n")
-    write(tmp_path, "valid.csv", "text,label\n" + "seen,a\nunseen,b\n" * 3)
-    write(tmp_path, "test.csv", "text,label\ntext 3,a\ntext 4,b\nnew,a\n")
-    warnings = "\n".join(data.load(tmp_path, CONFIG, Columns()).warnings)
-    assert "differ in case or spaces only: 'A ', 'a'" in warnings
-    assert "20 empty texts in train" in warnings
-    assert "2 of 3 test texts are also in train" in warnings
+def test_what_is_held_out_is_not_trained_on(tmp_path: Path) -> None:
+    """Rows of train whose text is in test or valid, but for case and white space, are left out."""
+    write(tmp_path, "train.csv", CSV + "Seen  TWICE,a\nseen,b\n")
+    write(tmp_path, "valid.csv", "text,label\n" + "".join(f"seen,a\nunseen {n},b\n" for n in range(3)))
+    write(tmp_path, "test.csv", "text,label\nseen twice,a\ntext 4,b\nnew,a\n")
+    splits = load(tmp_path)
+    assert splits.dropped == 3
+    assert not {"Seen  TWICE", "seen", "text 4"} & set(splits.train.texts)
+    assert len(splits.train) == len(ROWS) - 1
+    kept = load(tmp_path, TrainingConfig(drop_repeats=False))
+    assert (kept.dropped, len(kept.train)) == (0, len(ROWS) + 2)
 
 
-def test_leaks_of_a_single_file_are_counted_after_it_was_split(tmp_path: Path) -> None:
-    """Every text four times: the test rows can't all be new."""
-    warnings = data.load(write(tmp_path, "a.jsonl", JSONL * 4), CONFIG, Columns()).warnings
-    assert any("test texts are also in train" in warning for warning in warnings)
+def test_copies_in_a_single_file_end_up_on_one_side(tmp_path: Path) -> None:
+    """Every text four times: what is tested was not trained on."""
+    splits = load(write(tmp_path, "a.jsonl", JSONL * 4))
+    assert splits.test is not None
+    assert not set(splits.train.texts) & set(splits.test.texts)
+
+
+def test_a_class_that_is_wholly_held_out_is_refused(tmp_path: Path) -> None:
+    """Its only text is in test: nothing is left to learn it from."""
+    write(tmp_path, "train.csv", CSV + "only,c\n" * 4)
+    write(tmp_path, "test.csv", "text,label\nonly,c\n")
+    with pytest.raises(DataError, match=r"train\.csv: no row of 'c' is left"):
+        load(tmp_path)
+
+
+def test_a_valid_of_another_kind_is_refused(tmp_path: Path) -> None:
+    """One label a text here, lists there."""
+    write(tmp_path, "train.csv", CSV)
+    write(tmp_path, "valid.jsonl", '{"text": "x", "labels": ["a"]}\n')
+    with pytest.raises(DataError, match=r"valid\.jsonl is multi-label, but .*train\.csv is single-label"):
+        load(tmp_path)
+
+
+def test_rows_of_several_labels_are_split_by_their_rarest(tmp_path: Path) -> None:
+    """So that a rare label is in every split."""
+    lines = [{"text": f"text {n}", "labels": ["common"] + ["rare"] * (n % 5 == 0)} for n in range(200)]
+    splits = load(write(tmp_path, "a.jsonl", "".join(json.dumps(line) + "\n" for line in lines)))
+    assert splits.kind == "multi-label"
+    assert all(part.rows_a_label["rare"] for part in splits.parts.values())
 
 
 def test_no_row_is_in_two_splits_and_none_is_lost(tmp_path: Path) -> None:
     """A single file is cut into four, each class in its share."""
-    splits = data.load(write(tmp_path, "a.jsonl", JSONL), CONFIG, Columns())
+    splits = load(write(tmp_path, "a.jsonl", JSONL))
     parts = (splits.train, splits.validation, splits.calibration, splits.test)
     texts = [text for part in parts if part is not None for text in part.texts]
     assert sorted(texts) == sorted(text for text, _ in ROWS)
-    assert all(part is not None and set(part.labels) == {"a", "b"} for part in parts)
+    assert all(part is not None and set(part.rows_a_label) == {"a", "b"} for part in parts)
 
 
 def test_the_seed_alone_decides_the_split(tmp_path: Path) -> None:
     """The same seed gives the same rows, another seed others."""
     path = write(tmp_path, "a.jsonl", JSONL)
-    first, again, other = (data.load(path, TrainingConfig(seed=seed), Columns()).train for seed in (1, 1, 2))
+    first, again, other = (load(path, TrainingConfig(seed=seed)).train for seed in (1, 1, 2))
     assert first == again
     assert first != other

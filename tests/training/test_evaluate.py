@@ -1,51 +1,67 @@
-"""training.evaluate: figures that can be worked out by hand."""
+"""training.evaluate: what a classifier's answers come to."""
 
 import numpy as np
 import pytest
 
+from model.calibration import Calibration
+from model.classifier import Classifier
+from tests import tiny
 from training import evaluate
+from training.reading import Examples
 
-NAMES = ["a", "b", "c"]
-# Answers: a, a, b, b. Truths: a, b, b, b. Nothing is c.
-PROBS = np.asarray([[0.9, 0.1, 0], [0.6, 0.4, 0], [0.2, 0.8, 0], [0.3, 0.7, 0]], dtype=np.float32)
-TARGETS = np.asarray([0, 1, 1, 1])
+TEXTS = ["the film was good", "very dull", "a long film and bad", "unheard", "good", "bad"]
 
 
-def test_accuracy_f1_and_confusion_are_those_of_the_textbook() -> None:
-    """a: precision 1/2, recall 1, F1 2/3; b: precision 1, recall 2/3, F1 4/5."""
-    found = evaluate.report(PROBS, TARGETS, NAMES, truncated=1)
-    assert (found.rows, found.accuracy, found.truncated) == (4, 0.75, 1)
-    a, b, c = found.classes
-    assert (a.precision, a.recall, a.f1, a.rows) == (0.5, 1.0, pytest.approx(2 / 3), 1)
-    assert (b.precision, b.recall, b.f1, b.rows) == (1.0, pytest.approx(2 / 3), pytest.approx(0.8), 3)
-    assert (c.f1, c.rows) == (0.0, 0)
-    assert found.confusion == [[1, 0, 0], [1, 2, 0], [0, 0, 0]]
+def answers() -> evaluate.Answers:
+    labels = [(tiny.LABELS[number % 3],) for number in range(len(TEXTS))]
+    return evaluate.answer(tiny.classifier(), Examples(TEXTS, labels))
 
 
-def test_macro_f1_leaves_out_classes_that_never_occur() -> None:
-    """A class that is neither true nor answered has no F1, rather than one of 0."""
-    assert evaluate.report(PROBS, TARGETS, NAMES, truncated=0).macro_f1 == pytest.approx((2 / 3 + 4 / 5) / 2)
+def test_the_figures_are_those_of_the_class_that_serves() -> None:
+    """Accuracy, confusion and counts agree with what `predict` says."""
+    found = evaluate.report(answers())
+    said = [prediction.label for prediction in tiny.classifier().predict(TEXTS)]
+    right = sum(label == tiny.LABELS[number % 3] for number, label in enumerate(said))
+    assert found.accuracy == found.micro_f1 == pytest.approx(right / len(TEXTS))
+    assert found.confusion is not None
+    assert np.sum(found.confusion) == found.rows == len(TEXTS)
+    assert np.trace(found.confusion) == right
+    assert [score.rows for score in found.classes] == [2, 2, 2]
 
 
-def test_calibration_error_is_the_distance_of_confidence_and_accuracy() -> None:
-    """With fewer rows than bins each row is a bin: |1 − .9|, |0 − .6|, |1 − .8|, |1 − .7|."""
-    assert evaluate.expected_calibration_error(PROBS, TARGETS) == pytest.approx((0.1 + 0.6 + 0.2 + 0.3) / 4)
+def test_reliability_is_shown_before_and_after_calibration() -> None:
+    """The tiny bundle's temperature of 1.5 makes every answer less sure, and none another."""
+    found = evaluate.report(answers())
+    before, after = (sum(one.confidence for one in found.reliability[name]) for name in ("before", "after"))
+    assert before > after
+    assert sum(one.rows for one in found.reliability["after"]) == len(TEXTS)
+    assert found.ece_interval[0] <= found.ece_interval[1]
 
 
-def test_calibration_error_of_honest_confidence_is_small_and_of_a_boaster_large() -> None:
-    """Right in seven of ten: small at a confidence of 0.7, a quarter at 0.95."""
-    rng = np.random.default_rng(0)
-    right = rng.random(15_000) < 0.7
-    targets = np.where(right, 0, 1)
-    honest, boaster = (np.tile(np.asarray([[c, 1 - c]], dtype=np.float32), (15_000, 1)) for c in (0.7, 0.95))
-    assert evaluate.expected_calibration_error(honest, targets) < 0.02
-    assert evaluate.expected_calibration_error(boaster, targets) == pytest.approx(0.25, abs=0.01)
+def test_the_surest_mistakes_come_first() -> None:
+    """Each with what it was, what it was called, and how sure that was."""
+    found = answers()
+    listed = list(evaluate.mistakes(found, most=10))
+    assert [row for row, _ in listed] != []
+    assert {row for row, _ in listed} == set(np.flatnonzero(~found.right_N))
+    scores = [mistake["score"] for _, mistake in listed]
+    assert scores == sorted(scores, reverse=True)
+    assert all(mistake["labels"] != mistake["predicted"] for _, mistake in listed)
+    assert len(list(evaluate.mistakes(found, most=1))) == 1
 
 
-def test_bins_hold_equal_numbers_of_rows_ordered_by_confidence() -> None:
-    """Rows that are too sure and rows that are too modest don't cancel out where they fall into bins of their own."""
-    probs = np.asarray([[0.9, 0.1]] * 75 + [[0.6, 0.4]] * 75, dtype=np.float32)
-    targets = np.asarray([1] * 75 + [0] * 75)
-    # 15 bins of 10 rows: seven of the modest, one of both halves (their gaps are +0.4 and -0.9), seven of the sure.
-    expected = (70 * 0.4 + abs(5 * 0.4 - 5 * 0.9) + 70 * 0.9) / 150
-    assert evaluate.expected_calibration_error(probs, targets) == pytest.approx(expected, rel=1e-5)
+def test_labels_of_which_there_may_be_none() -> None:
+    """Multi-label: rows are right when exactly their labels reach the thresholds; there is no confusion matrix."""
+    several = Classifier(
+        tiny.CONFIG.model_copy(update={"kind": "multi-label"}),
+        tiny.tokenization(),
+        tiny.classifier().engine,
+        Calibration(thresholds=[1.0, 0.0, 1.0]),
+    )
+    examples = Examples(TEXTS, [("neutral",), ("neutral",), ("neutral",), (), ("neutral", "positive"), ("neutral",)])
+    found = evaluate.report(evaluate.answer(several, examples))
+    assert found.confusion is None
+    assert found.accuracy == pytest.approx(4 / 6)
+    # Said: neutral, six times, of which five are true; true: six pairs.
+    assert found.micro_f1 == pytest.approx(2 * 5 / (6 + 6))
+    assert several.predict(["good"])[0].labels == ["neutral"]

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from model.config import NetworkConfig
+from model.config import Kind, NetworkConfig
 from model.network import Network, initialise
 from model.tokenization import PAD, UNKNOWN
 from training import objective
@@ -11,7 +11,8 @@ from training.config import TrainingConfig
 
 IDS = torch.tensor([[3, 4, 5], [6, 7, PAD]])
 LENGTHS = torch.tensor([3, 2])
-TARGETS = torch.tensor([0, 1])
+TARGETS = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+LOSS = objective.criterion("single-label")
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def gradients(network: Network) -> dict[str, torch.Tensor]:
 def test_walking_back_in_parts_gives_the_whole_gradient(network: Network) -> None:
     """The gradient equals autograd's, taken at once, of clean plus adversarial loss."""
     config = TrainingConfig(word_dropout=0, adversarial_weight=0.7, adversarial_norm=0.5)
-    objective.backward(network, IDS, LENGTHS, TARGETS, config)
+    objective.backward(network, IDS, LENGTHS, TARGETS, LOSS, config)
     found = gradients(network)
     vectors = network.embed(IDS)
     clean = torch.nn.functional.cross_entropy(network.read(vectors, LENGTHS), TARGETS)
@@ -71,3 +72,40 @@ def test_dropped_words_become_unknown_and_padding_stays() -> None:
     dropped = objective.drop_words(ids, 0.3)
     assert (dropped[:, 90:] == PAD).all()
     assert 0.27 < (dropped[:, :90] == UNKNOWN).float().mean() < 0.33
+
+
+@pytest.mark.parametrize("kind", ["single-label", "multi-label"])
+def test_confident_right_answers_cost_nothing_and_wrong_ones_a_lot(kind: Kind) -> None:
+    """Whatever the kind: the loss is the mean over rows."""
+    loss = objective.criterion(kind)
+    logits = 20 * (2 * TARGETS - 1)
+    assert float(loss(logits, TARGETS)) < 1e-6
+    assert float(loss(-logits, TARGETS)) >= 20
+
+
+def test_a_row_without_labels_is_learnt_from() -> None:
+    """Multi-label: none of the labels is the truth there, so every logit is pushed down."""
+    logits = torch.zeros(1, 3, requires_grad=True)
+    objective.criterion("multi-label")(logits, torch.zeros(1, 3)).backward()
+    assert logits.grad is not None
+    assert (logits.grad > 0).all()
+
+
+def test_weights_make_classes_count_the_same() -> None:
+    """Balanced: 90 rows of one class weigh as much as 10 of the other, and rows weigh 1 on average."""
+    rows = torch.tensor([90.0, 10.0])
+
+    def weights(how: str, kind: Kind = "single-label") -> torch.Tensor | None:
+        return objective.class_weights(rows, rows=100, kind=kind, config=TrainingConfig(class_weight=how))
+
+    assert weights("none") is None
+    balanced, sqrt = weights("balanced"), weights("sqrt")
+    assert balanced is not None
+    assert sqrt is not None
+    assert torch.allclose(balanced * rows, torch.tensor([50.0, 50.0]))
+    assert float((sqrt * rows).sum()) == pytest.approx(100)
+    assert float(sqrt[1] / sqrt[0]) == pytest.approx(3.0)
+    present = weights("balanced", "multi-label")
+    assert present is not None
+    # Where a label is present in 10 of 100 rows, each of them counts for nine; a label in most rows is left as it is.
+    assert torch.allclose(present, torch.tensor([1.0, 9.0]))

@@ -1,12 +1,15 @@
 """training.reading: every format, and what is refused."""
 
 import gzip
+import json
 from pathlib import Path
 
 import pyarrow
 import pyarrow.parquet
+import pytest
 
 from training import reading
+from training.errors import DataError
 from training.reading import Columns, Examples
 
 ROWS = [(f"text {number}", "ab"[number % 2]) for number in range(40)]
@@ -49,10 +52,38 @@ def test_texts_come_back_unaltered(tmp_path: Path) -> None:
 def test_other_columns_can_be_chosen_and_numbers_are_labels(tmp_path: Path) -> None:
     """A label may be a whole number or a boolean."""
     path = write(tmp_path, "a.jsonl", '{"body": "x", "stars": 5}\n\n{"body": "y", "stars": true}\n')
-    assert reading.read(path, Columns("body", "stars")).labels == ["5", "True"]
+    assert reading.read(path, Columns("body", "stars")).labels == [("5",), ("True",)]
 
 
 def test_a_fingerprint_sees_every_change() -> None:
     """A text, a label, or the order."""
-    examples = [Examples(["x", "y"], ["a", "b"]), Examples(["x", "z"], ["a", "b"]), Examples(["y", "x"], ["b", "a"])]
+    examples = [
+        Examples(["x", "y"], [("a",), ("b",)]),
+        Examples(["x", "z"], [("a",), ("b",)]),
+        Examples(["y", "x"], [("b",), ("a",)]),
+    ]
     assert len({example.fingerprint()["sha256"] for example in examples}) == 3
+
+
+def test_a_list_of_labels_makes_the_data_multi_label(tmp_path: Path) -> None:
+    """Under `labels`, in JSON and parquet; a row may have none, and a label that is named twice counts once."""
+    rows = [["a", "b"], [], ["b", "b"]]
+    jsonl = write(tmp_path, "a.jsonl", "".join(json.dumps({"text": "x", "labels": labels}) + "\n" for labels in rows))
+    pyarrow.parquet.write_table(pyarrow.table({"text": ["x"] * 3, "labels": rows}), tmp_path / "a.parquet")
+    for path in (jsonl, tmp_path / "a.parquet"):
+        found = reading.read(path, Columns())
+        assert (found.kind, found.labels) == ("multi-label", [("a", "b"), (), ("b",)])
+
+
+def test_a_separator_cuts_a_column_into_labels(tmp_path: Path) -> None:
+    """CSV has no lists."""
+    path = write(tmp_path, "a.csv", "text,label\nx,a|b\ny,\nz,b\n")
+    found = reading.read(path, Columns(separator="|"))
+    assert (found.kind, found.labels) == ("multi-label", [("a", "b"), (), ("b",)])
+
+
+def test_one_label_here_and_a_list_there_is_refused(tmp_path: Path) -> None:
+    """With a line of each."""
+    path = write(tmp_path, "a.jsonl", '{"text": "x", "label": "a"}\n{"text": "x", "label": ["a"]}\n')
+    with pytest.raises(DataError, match=r"line 1 has one label, line 2 a list"):
+        reading.read(path, Columns())

@@ -1,0 +1,117 @@
+"""Splits to a classifier: tokenizer, network, fit, export, calibration, in reading order."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+
+from model.calibration import Calibration
+from model.classifier import Classifier
+from model.config import ClassifierConfig, NetworkConfig
+from model.engine_onnx import OnnxEngine
+from model.errors import DeviceError
+from model.tokenization import Tokenization
+from training import calibrate, evaluate, export, loop, tokenizer
+from training.config import TrainingConfig
+from training.data import Splits
+from training.loop import Encoded, Fitted, Keeper, Progress
+from training.network import TrainedNetwork
+from training.reading import Examples
+
+
+@dataclass(frozen=True)
+class Built:
+    """A classifier, with what its bundle needs beside it."""
+
+    classifier: Classifier
+    tokenizer: str
+    weights: bytes
+    graph: bytes
+    fitted: Fitted
+
+
+def build(
+    splits: Splits,
+    config: TrainingConfig,
+    progress: Progress,
+    *,
+    device: torch.device,
+    keeper: Keeper | None = None,
+    stopped: Callable[[], bool] = lambda: False,
+    keep_best: Callable[[], bool] = lambda: False,
+) -> Built:
+    """Train on `splits.train`; goes on from what `keeper` kept.
+
+    Raises: loop.Interrupted when `stopped` turned true, unless `keep_best` then says to build from the best so far.
+    """
+    loop.seed_everything(config.seed)
+    torch.set_num_threads(config.threads or torch.get_num_threads())
+    tokenization = Tokenization(tokenizer.train(splits.train.texts, config), max_tokens=config.max_tokens)
+    shape = shape_of(splits, tokenization, config)
+    train, validation = (encode(part, tokenization, shape.labels) for part in (splits.train, splits.validation))
+    network = TrainedNetwork(shape.network, config, _frequency(train, shape)).to(device)
+    try:
+        fitted = loop.fit(network, train, validation, config, progress, keeper=keeper, stopped=stopped)
+    except loop.Interrupted as stop:
+        if not stop.fitted.weights or not keep_best():
+            raise
+        fitted = stop.fitted
+    network.load_state_dict(fitted.weights)
+    weights = safetensors.torch.save(network.served_state())
+    graph = export.to_onnx(shape.network, weights)
+    engine = OnnxEngine(graph, weights, threads=config.threads)
+    calibration = _calibrate(Classifier(shape, tokenization, engine, Calibration()), splits.calibration)
+    return Built(Classifier(shape, tokenization, engine, calibration), tokenization.to_json(), weights, graph, fitted)
+
+
+def choose_device(wanted: str) -> torch.device:
+    """Raises: DeviceError if CUDA is wanted and not there."""
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise DeviceError("device 'cuda' was asked for, but torch finds no CUDA device here")
+    return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def identity(config: TrainingConfig, splits: Splits) -> dict[str, Any]:
+    """What decides the weights: the settings, the data, and how many threads share a sum."""
+    return {
+        **config.model_dump(),
+        "threads": config.threads or torch.get_num_threads(),
+        "train": splits.train.fingerprint()["sha256"],
+        "validation": splits.validation.fingerprint()["sha256"],
+        "torch": str(torch.__version__),  # a class of its own, which a checkpoint would not be read with
+    }
+
+
+def shape_of(splits: Splits, tokenization: Tokenization, config: TrainingConfig) -> ClassifierConfig:
+    """The shape of the classifier that these settings and data make."""
+    return ClassifierConfig(
+        kind=splits.kind,
+        labels=splits.labels,
+        max_tokens=config.max_tokens,
+        network=NetworkConfig(
+            vocabulary_size=tokenization.vocabulary_size,
+            embedding_size=config.embedding_size,
+            hidden_size=config.hidden_size,
+            bidirectional=config.bidirectional,
+            classes=len(splits.labels),
+        ),
+    )
+
+
+def encode(examples: Examples, tokenization: Tokenization, labels: list[str]) -> Encoded:
+    """A split as the network reads it."""
+    rows = [tokens.ids for tokens in tokenization.encode(examples.texts)]
+    return Encoded(rows, evaluate.flags(examples.labels, labels), examples.kind)
+
+
+def _frequency(train: Encoded, shape: ClassifierConfig) -> torch.Tensor:
+    counts = np.bincount(np.concatenate(train.rows), minlength=shape.network.vocabulary_size)
+    return torch.from_numpy(counts).float()
+
+
+def _calibrate(classifier: Classifier, rows: Examples) -> Calibration:
+    answers = evaluate.answer(classifier, rows)
+    return calibrate.fit(answers.logits_NC, answers.targets_NC, classifier.config.kind)

@@ -1,0 +1,162 @@
+"""Figures from probabilities and decisions, whatever the kind of classifier.
+
+N rows, C classes. Targets and decisions are flags (N, C): one a row in single-label data, any number in multi-label.
+"""
+
+from typing import Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict
+
+from model.calibration import Flags, Floats
+from model.config import Kind
+
+Doubles: TypeAlias = npt.NDArray[np.float64]
+Selection = Literal["micro_f1", "macro_f1", "loss"]
+
+ECE_BINS = 15
+RESAMPLES = 500
+POINTS = 50
+
+
+class Bin(BaseModel):
+    """Rows of similar confidence: its mean, and how often they were right."""
+
+    model_config = ConfigDict(frozen=True)
+
+    confidence: float
+    accuracy: float
+    rows: int
+
+
+class Point(BaseModel):
+    """What accuracy is left when only the share `coverage` is answered, whose confidence is at least `confidence`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    coverage: float
+    accuracy: float
+    confidence: float
+
+
+def per_class(targets_NC: Flags, decided_NC: Flags) -> tuple[Doubles, Doubles, Doubles]:
+    """Precision, recall and F1 of each class (C); 0 where there is nothing to divide by."""
+    true_C = (targets_NC & decided_NC).sum(axis=0)
+    decided_C, targets_C = decided_NC.sum(axis=0), targets_NC.sum(axis=0)
+    return _share(true_C, decided_C), _share(true_C, targets_C), _share(2 * true_C, decided_C + targets_C)
+
+
+def micro_f1(targets_NC: Flags, decided_NC: Flags) -> float:
+    """F1 over all pairs of a row and a class; with one label a row, this is the accuracy."""
+    return float(_share(2 * (targets_NC & decided_NC).sum(), decided_NC.sum() + targets_NC.sum()))
+
+
+def macro_f1(targets_NC: Flags, decided_NC: Flags) -> float:
+    """The mean F1 of the classes that occur in the targets or the decisions."""
+    occurring_C = (targets_NC | decided_NC).any(axis=0)
+    return float(per_class(targets_NC, decided_NC)[2][occurring_C].mean()) if occurring_C.any() else 0.0
+
+
+def best_threshold(probs: Floats, targets: Flags) -> tuple[float, float]:
+    """The threshold of highest F1 over these pairs, and that F1. It lies halfway to the next lower probability."""
+    order = np.argsort(-probs.ravel(), kind="stable")
+    sorted_probs = probs.ravel()[order].astype(np.float64)
+    true = np.cumsum(targets.ravel()[order])
+    f1 = 2 * true / (np.arange(1, len(order) + 1) + targets.sum())
+    below = np.append(sorted_probs[1:], 0.0)
+    f1[sorted_probs == below] = -1.0  # no threshold cuts between equal ones
+    best = int(f1.argmax())
+    return float((sorted_probs[best] + below[best]) / 2), float(f1[best])
+
+
+def selection_score(probs_NC: Floats, targets_NC: Flags, *, selection: Selection, kind: Kind) -> float:
+    """How good an epoch is by `selection`, higher is better; "loss" is left to the caller.
+
+    Multi-label probabilities are judged at thresholds of their best F1, as the ones to serve are tuned later.
+    """
+    if kind == "single-label":
+        decided_NC = np.arange(probs_NC.shape[1]) == probs_NC.argmax(axis=1)[:, None]
+        return (macro_f1 if selection == "macro_f1" else micro_f1)(targets_NC, decided_NC)
+    if selection == "macro_f1":
+        occurring = np.flatnonzero(targets_NC.any(axis=0))
+        return float(np.mean([best_threshold(probs_NC[:, c], targets_NC[:, c])[1] for c in occurring]))
+    return best_threshold(probs_NC, targets_NC)[1]
+
+
+def confidence(probs_NC: Floats, decided_NC: Flags, kind: Kind) -> Doubles:
+    """How sure each row's decision is (N): its probability; in multi-label data that of all its labels together, as
+    if they were independent, which ranks rows but is no calibrated figure.
+    """
+    probs = probs_NC.astype(np.float64)
+    if kind == "single-label":
+        highest: Doubles = probs.max(axis=1)
+        return highest
+    together: Doubles = np.where(decided_NC, probs, 1 - probs).prod(axis=1)
+    return together
+
+
+def claims(probs_NC: Floats, targets_NC: Flags, kind: Kind) -> tuple[Doubles, Doubles]:
+    """The probabilities to be checked (N, K), and whether what each claims was so.
+
+    K is 1, the best label, in single-label data; in multi-label data each label is a claim of its own.
+    """
+    probs = probs_NC.astype(np.float64)
+    if kind == "multi-label":
+        return probs, targets_NC.astype(np.float64)
+    best_N1 = probs.argmax(axis=1)[:, None]
+    right_N1 = np.take_along_axis(targets_NC, best_N1, axis=1)
+    return np.take_along_axis(probs, best_N1, axis=1), right_N1.astype(np.float64)
+
+
+def reliability(claimed: Doubles, right: Doubles) -> list[Bin]:
+    """Confidence and accuracy in bins of equal numbers of claims, ordered by confidence."""
+    order = np.argsort(claimed.ravel(), kind="stable")
+    bins = np.array_split(order, min(ECE_BINS, len(order)))
+    return [
+        Bin(confidence=float(claimed.ravel()[b].mean()), accuracy=float(right.ravel()[b].mean()), rows=len(b))
+        for b in bins
+    ]
+
+
+def expected_calibration_error(claimed: Doubles, right: Doubles) -> float:
+    """Mean distance between confidence and accuracy over bins of equal numbers of claims, ordered by confidence.
+
+    Nguyen & O'Connor 2015 (adaptive bins); 15 of them as in Guo et al. 2017. Rows that are few scatter, so that even
+    a perfect classifier has an error above zero.
+    """
+    gaps = (right - claimed).ravel()[np.argsort(claimed, axis=None, kind="stable")]
+    bins = np.array_split(gaps, min(ECE_BINS, len(gaps)))
+    return float(sum(abs(part.sum()) for part in bins) / len(gaps))
+
+
+def ece_interval(claimed: Doubles, right: Doubles, *, seed: int = 0) -> tuple[float, float]:
+    """The middle 95 % of the error over resampled rows (percentile bootstrap, 500 times)."""
+    rng = np.random.default_rng(seed)
+    rows = len(claimed)
+    found = []
+    for _ in range(RESAMPLES):
+        drawn = rng.integers(rows, size=rows)
+        found.append(expected_calibration_error(claimed[drawn], right[drawn]))
+    low, high = np.quantile(found, (0.025, 0.975))
+    return float(low), float(high)
+
+
+def coverage(confidence_N: Doubles, right_N: Flags) -> list[Point]:
+    """Accuracy when the least sure rows are left unanswered (El-Yaniv & Wiener 2010), at up to 50 shares."""
+    order = np.argsort(-confidence_N, kind="stable")
+    accuracy_N = np.cumsum(right_N[order]) / np.arange(1, len(order) + 1)
+    ends = np.unique(np.linspace(1, len(order), num=min(POINTS, len(order))).round().astype(int))
+    return [
+        Point(
+            coverage=end / len(order),
+            accuracy=float(accuracy_N[end - 1]),
+            confidence=float(confidence_N[order][end - 1]),
+        )
+        for end in ends
+    ]
+
+
+def _share(part: npt.NDArray[np.int64], whole: npt.NDArray[np.int64]) -> Doubles:
+    shares: Doubles = np.divide(part, whole, out=np.zeros(np.shape(part)), where=np.asarray(whole) > 0)
+    return shares

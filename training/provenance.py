@@ -1,0 +1,59 @@
+"""Where a bundle came from: the command, the commit, the machine and the libraries."""
+
+import platform
+import shlex
+import subprocess
+import sys
+from contextlib import suppress
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+LIBRARIES = ("torch", "onnx", "onnxruntime", "tokenizers", "numpy", "scipy", "scikit-learn", "safetensors")
+
+
+def command() -> str:
+    """The command of this process, as a shell takes it."""
+    program = Path(sys.argv[0]).name
+    return shlex.join([*(("python", "-m", "training") if program == "__main__.py" else (program,)), *sys.argv[1:]])
+
+
+def commit() -> str | None:
+    """The commit of this checkout, if it is one, with a mark where files differ from it."""
+    here = str(Path(__file__).parent)
+    try:
+        commit, changes = (
+            subprocess.run(["git", "-C", here, *arguments], capture_output=True, text=True, check=True).stdout.strip()
+            for arguments in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return f"{commit}-dirty" if changes else commit
+
+
+def environment() -> dict[str, Any]:
+    """What computed it."""
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpu": cpu(),
+        "libraries": versions(LIBRARIES),
+    }
+
+
+def versions(libraries: tuple[str, ...]) -> dict[str, str]:
+    """Those of them that are installed under these names."""
+    found = {}
+    for name in libraries:
+        with suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
+
+
+def cpu() -> str:
+    """The processor's name, as Linux tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")

@@ -54,7 +54,9 @@ def test_a_label_with_a_handful_of_rows_shares_the_rest_of_its_calibration() -> 
     logits, targets = drawn_labels(20_000, [0.0, 0.0, -10.0])
     assert 0 < targets[:, 2].sum() < calibrate.FEWEST_ROWS
     found = calibrate.fit(logits, targets, "multi-label")
-    shared = calibrate.fit(logits.reshape(-1, 1), targets.reshape(-1, 1), "multi-label")
+    # Twice the same label, of all pairs: its own temperature is the shared one.
+    every = np.repeat(logits.reshape(-1, 1), 2, axis=1), np.repeat(targets.reshape(-1, 1), 2, axis=1)
+    shared = calibrate.fit(*every, "multi-label")
     assert isinstance(found.temperature, list)
     assert isinstance(shared.temperature, list)
     assert found.temperature[2] == pytest.approx(shared.temperature[0])

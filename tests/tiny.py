@@ -1,5 +1,6 @@
 """A bundle with random weights: real files and a real tokenizer, loaded in milliseconds. Its answers mean nothing."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -57,28 +58,40 @@ def weights(*, seed: int = 0) -> bytes:
     return safetensors.numpy.save({name: draw.normal(size=size).astype(np.float32) for name, size in shapes.items()})
 
 
-def classifier(*, seed: int = 0) -> Classifier:
+def classifier(
+    *, seed: int = 0, config: ClassifierConfig = CONFIG, calibration: Calibration = CALIBRATION
+) -> Classifier:
     """The classifier that a bundle of `parts` holds."""
     tensors = weights(seed=seed)
-    return Classifier(CONFIG, tokenization(), OnnxEngine(to_onnx(NETWORK, tensors), tensors, threads=1), CALIBRATION)
+    return Classifier(config, tokenization(), OnnxEngine(to_onnx(NETWORK, tensors), tensors, threads=1), calibration)
 
 
 @cache
 def parts(*, seed: int = 0) -> bundle.Parts:
     """What training would hand over."""
     tensors = weights(seed=seed)
-    whole = classifier(seed=seed)
-    probes = [bundle.Probe(text=text, probs=whole.predict([text])[0].probs) for text in PROBES]
     return bundle.Parts(
         config=CONFIG,
         weights=tensors,
         graph=to_onnx(NETWORK, tensors),
         tokenizer=tokenization().to_json(),
         calibration=CALIBRATION,
-        probes=bundle.Probes(probes=probes),
+        probes=_probes(classifier(seed=seed)),
         report=REPORT,
         extra={},
     )
+
+
+def multi_label_parts(thresholds: list[float]) -> bundle.Parts:
+    """The same, but that a text may have any number of the labels."""
+    config = CONFIG.model_copy(update={"kind": "multi-label"})
+    calibration = Calibration(temperature=[1.0, 2.0, 0.5], thresholds=thresholds)
+    whole = classifier(config=config, calibration=calibration)
+    return replace(parts(), config=config, calibration=calibration, probes=_probes(whole))
+
+
+def _probes(whole: Classifier) -> bundle.Probes:
+    return bundle.Probes(probes=[bundle.Probe(text=text, probs=whole.predict([text])[0].probs) for text in PROBES])
 
 
 def write(path: Path, *, seed: int = 0, overwrite: bool = False) -> bundle.Manifest:

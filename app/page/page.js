@@ -53,7 +53,7 @@ function show({ answer, error, verdict = "" }) {
   $("scores").hidden = !answer;
   $("error").replaceChildren(...(error ? [element("strong", error.title ?? "The page failed"), error.message] : []));
   const found = answer?.data[0];
-  $("verdict").textContent = found ? `${found.label}, ${percent(found.score)}` : verdict;
+  $("verdict").textContent = found ? given(found) : verdict;
   $("truncated").textContent = found?.truncated
     ? `The text is too long for this model: only its first ${found.tokens.toLocaleString("en")} tokens were read.`
     : "";
@@ -64,6 +64,11 @@ function show({ answer, error, verdict = "" }) {
   $("tokens").textContent = found.tokens.toLocaleString("en");
   $("name").textContent = answer.model;
   $("version").textContent = answer.model_version;
+}
+
+function given({ labels, scores }) {
+  const named = scores.filter(({ label }) => labels.includes(label));
+  return named.map(({ label, score }) => `${label}, ${percent(score)}`).join("; ") || "No label reaches its threshold";
 }
 
 function bar({ label, score }) {

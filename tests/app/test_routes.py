@@ -3,14 +3,16 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from fastapi import FastAPI
 
+from model import bundle
 from tests import tiny
-from tests.app.serving import LIMITS, engine_replaced
+from tests.app.serving import LIMITS, app_of, client_of, engine_replaced
 from tests.fakes import PATIENCE_S, FakeEngine, until
 
 pytestmark = pytest.mark.anyio
@@ -73,6 +75,26 @@ async def test_probs_are_in_the_order_of_the_labels(client: httpx.AsyncClient) -
         assert by_name == dict(zip(labels, answer["probs"], strict=True))
         assert list(by_name.values()) == sorted(answer["probs"], reverse=True)
         assert answer["label"] == answer["scores"][0]["label"]
+
+
+async def test_a_text_is_given_its_best_label(client: httpx.AsyncClient) -> None:
+    """One label a text: `labels` holds that one."""
+    for answer in (await classify(client, input=TEXTS))["data"]:
+        assert answer["labels"] == [answer["label"]]
+
+
+async def test_several_labels_are_scored_each_by_itself(tmp_path: Path) -> None:
+    """Multi-label: the scores don't sum to 1, and those that reach their thresholds are named, be they none or all."""
+    for thresholds, expected in (([0.0, 0.0, 1.0], tiny.LABELS[:2]), ([1.0, 1.0, 1.0], [])):
+        parts = tiny.multi_label_parts(thresholds)
+        bundle.write(tmp_path / "several", parts, created=tiny.CREATED, commit=None, overwrite=True)
+        async with client_of(app_of(tmp_path)) as client:
+            found = await classify(client, input=TEXTS)
+            (card,) = (await client.get("/models")).json()["data"]
+        assert card["kind"] == "multi-label"
+        for answer in found["data"]:
+            assert answer["labels"] == expected
+            assert abs(sum(answer["probs"]) - 1) > 1e-3
 
 
 @pytest.mark.parametrize(("top_k", "named"), [(1, 1), (2, 2), (3, 3), (99, 3), (None, 3)])

@@ -217,3 +217,11 @@ def test_a_bundle_that_fails_its_own_probes_is_never_seen(tiny_copy: Path) -> No
         bundle.write(tiny_copy, broken, created=tiny.CREATED, commit=None, overwrite=True)
     assert Bundle.open(tiny_copy).manifest == before
     assert [path.name for path in tiny_copy.parent.iterdir()] == [tiny.NAME]
+
+
+@pytest.mark.parametrize("figures", [{"temperature": [1.0, 2.0]}, {"thresholds": [0.5] * 4}])
+def test_a_calibration_for_another_number_of_labels_is_refused(tiny_copy: Path, figures: dict[str, Any]) -> None:
+    """At load, not at the first request."""
+    exchange(tiny_copy, bundle.CALIBRATION, bundle._json({"rows": 0, **figures}))
+    with pytest.raises(BundleError, match=r"calibration\.json has \d figures for 3 labels"):
+        Bundle.open(tiny_copy)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from model.calibration import Calibration, probabilities
+from model.calibration import Calibration, decisions, probabilities
 
 LOGITS = np.asarray([[2.0, 0.0, -1.0], [1000.0, -1000.0, 0.0]], dtype=np.float32)
 
@@ -28,3 +28,18 @@ def test_a_higher_temperature_is_less_sure_and_keeps_the_order(kind: str) -> Non
     sure, unsure = (probabilities(LOGITS[:1], Calibration(temperature=t), kind) for t in (0.5, 5.0))
     assert sure.max() > unsure.max()
     assert np.array_equal(sure.argsort(), unsure.argsort())
+
+
+def test_each_label_may_have_a_temperature_of_its_own() -> None:
+    """Each logit is divided by its label's."""
+    probs = probabilities(LOGITS[:1], Calibration(temperature=[1.0, 2.0, 0.5]), "multi-label")
+    assert probs[0] == pytest.approx(1 / (1 + np.exp(-np.asarray([2.0, 0.0, -2.0]))))
+
+
+def test_one_label_is_decided_for_or_all_that_reach_their_thresholds() -> None:
+    """Half is the threshold where none was fitted."""
+    probs = np.asarray([[0.5, 0.3, 0.6], [0.1, 0.2, 0.3]], dtype=np.float32)
+    assert decisions(probs, Calibration(), "single-label").tolist() == [[False, False, True]] * 2
+    assert decisions(probs, Calibration(), "multi-label").tolist() == [[True, False, True], [False] * 3]
+    tuned = Calibration(thresholds=[0.6, 0.2, 0.3])
+    assert decisions(probs, tuned, "multi-label").tolist() == [[False, True, True], [False, True, True]]

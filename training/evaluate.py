@@ -48,6 +48,7 @@ class Report(BaseModel):
     macro_f1: float
     ece: float
     ece_interval: tuple[float, float]
+    ece_floor: float  # of chance alone, on so many rows
     truncated: int
     classes: list[ClassScore]
     confusion: list[list[int]] | None
@@ -106,6 +107,7 @@ def report(answers: Answers) -> Report:
         macro_f1=metrics.macro_f1(targets_NC, decided_NC),
         ece=metrics.expected_calibration_error(*after),
         ece_interval=metrics.ece_interval(*after),
+        ece_floor=metrics.ece_floor(after[0]),
         truncated=answers.truncated,
         classes=[ClassScore(label=name, precision=p, recall=r, f1=f, rows=n) for name, p, r, f, n in scores],
         confusion=_confusion(targets_NC, decided_NC) if kind == "single-label" else None,

@@ -16,7 +16,7 @@ Doubles: TypeAlias = npt.NDArray[np.float64]
 Selection = Literal["micro_f1", "macro_f1", "loss"]
 
 ECE_BINS = 15
-RESAMPLES = 500
+RESAMPLES = 200
 POINTS = 50
 
 
@@ -131,7 +131,7 @@ def expected_calibration_error(claimed: Doubles, right: Doubles) -> float:
 
 
 def ece_interval(claimed: Doubles, right: Doubles, *, seed: int = 0) -> tuple[float, float]:
-    """The middle 95 % of the error over resampled rows (percentile bootstrap, 500 times)."""
+    """The middle 95 % of the error over resampled rows (percentile bootstrap, 200 times)."""
     rng = np.random.default_rng(seed)
     rows = len(claimed)
     found = []
@@ -140,6 +140,15 @@ def ece_interval(claimed: Doubles, right: Doubles, *, seed: int = 0) -> tuple[fl
         found.append(expected_calibration_error(claimed[drawn], right[drawn]))
     low, high = np.quantile(found, (0.025, 0.975))
     return float(low), float(high)
+
+
+def ece_floor(claimed: Doubles, *, seed: int = 0) -> float:
+    """The error that a perfect classifier with these confidences would show on as many claims, by chance: the mean of
+    200 draws in which each claim holds with its own probability.
+    """
+    rng = np.random.default_rng(seed)
+    drawn = ((rng.random(claimed.shape) < claimed).astype(np.float64) for _ in range(RESAMPLES))
+    return float(np.mean([expected_calibration_error(claimed, right) for right in drawn]))
 
 
 def coverage(confidence_N: Doubles, right_N: Flags) -> list[Point]:

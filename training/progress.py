@@ -1,6 +1,7 @@
 """How a run tells a person how far it is: a live bar on a terminal, a line an epoch elsewhere. On stderr."""
 
 import math
+from functools import partial
 from types import TracebackType
 
 from rich.console import Console
@@ -81,9 +82,9 @@ def show_report(console: Console, report: Report, *, title: str) -> None:
     console.print(table)
     micro = "" if report.confusion is not None else f"   micro-F1 {report.micro_f1:.2%}"
     low, high = report.ece_interval
-    console.print(
+    print_line = partial(console.print, highlight=False, soft_wrap=True)
+    print_line(
         f"accuracy {report.accuracy:.2%}{micro}   macro-F1 {report.macro_f1:.2%}"
-        f"   ECE {report.ece:.4f} ({low:.4f} to {high:.4f})   {report.rows:,} rows, {report.truncated:,} cut",
-        highlight=False,
-        soft_wrap=True,
+        f"   {report.rows:,} rows, {report.truncated:,} cut"
     )
+    print_line(f"ECE {report.ece:.4f}, 95 % interval {low:.4f} to {high:.4f}; chance alone {report.ece_floor:.4f}")

@@ -93,6 +93,17 @@ def test_the_interval_of_the_error_holds_it_and_narrows_with_rows() -> None:
     assert widths[1] < widths[0] / 2
 
 
+def test_a_perfect_classifier_has_the_error_of_chance_alone() -> None:
+    """On few rows that is large; honest claims come out at it, boasts far above."""
+    rng = np.random.default_rng(1)
+    claimed = rng.uniform(0.5, 1.0, size=(500, 1))
+    floor = metrics.ece_floor(claimed)
+    honest, boasting = ((rng.random((500, 1)) < claimed - less).astype(float) for less in (0, 0.2))
+    assert 0.01 < floor < 0.08
+    assert metrics.expected_calibration_error(claimed, honest) < 2 * floor
+    assert metrics.expected_calibration_error(claimed, boasting) > 2 * floor
+
+
 def test_coverage_answers_the_surest_first() -> None:
     """Two sure and right, then one wrong, then one right."""
     points = metrics.coverage(np.asarray([0.6, 0.9, 0.7, 0.8]), np.asarray([True, True, False, True]))

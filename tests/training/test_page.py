@@ -112,6 +112,7 @@ def _figures(rng: np.random.Generator, kind: str, labels: list[str], rows: int) 
         "micro_f1": accuracy,
         "macro_f1": float(f1.mean()),
         "ece": 0.0307,
+        "ece_floor": 0.012,
         "ece_interval": [0.0214, 0.0455],
         "truncated": 3,
         "classes": [

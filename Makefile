@@ -2,6 +2,7 @@
 # make test    the environment for development, then the tests
 # make check   ruff and mypy           make train   a bundle from the sample corpus
 # make bench   figures of this machine make image   the container      make reproduce   the default bundle anew
+# make settings   docs/settings.md from the code
 
 PYTHON ?= python3
 VENV := .venv
@@ -10,7 +11,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 DATA ?= ../shared/data
 EXTRA ?=
 
-.PHONY: serve test check format train bench image reproduce dev
+.PHONY: serve test check format train bench image reproduce settings dev
 
 serve: $(VENV)/serve$(EXTRA)
 	$(BIN)/lembra serve
@@ -36,6 +37,9 @@ bench: dev
 
 reproduce: dev
 	$(BIN)/lembra train $(DATA)/sst2 --out bundles/sentiment-en --recipe default --seed 0 --set threads=1 --force
+
+settings: dev
+	$(BIN)/python -m training.config > docs/settings.md
 
 image:
 	docker build --tag lembra:cpu .

@@ -1,18 +1,37 @@
-"""The settings of a training run: a TOML recipe, then `--set key=value`, then `--seed`."""
+"""The settings of a training run: a TOML recipe, then `--set key=value`, then `--seed`.
+
+`python -m training.config` prints docs/settings.md.
+"""
 
 import difflib
 import json
+import sys
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_origin
 
+from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
 
 from training.errors import ConfigError
 from training.metrics import Selection
 
 RECIPES = Path(__file__).parent / "recipes"
+SIGNS = {Ge: "≥", Gt: ">", Le: "≤", Lt: "<"}
+KINDS = {bool: "true or false", int: "integer", float: "number", str: "text"}
+PAGE = """\
+# Settings
+
+Every setting of a training run, made from `training/config.py` by `make settings`; don't edit it by hand.
+A recipe is a TOML file with any of them: `lembra train DATA --out bundles/NAME --recipe mine.toml --set epochs=8`.
+What the recipe leaves out has its default, `--set` goes over the recipe, and `--seed` over both.
+`--print-recipe` prints all settings of a run as a recipe, and every bundle has the one it was made with: `recipe.toml`.
+
+| setting | type, range | default | meaning |
+|---|---|---|---|
+"""
 
 Share = Annotated[float, Field(ge=0, lt=0.5)]
 Dropout = Annotated[float, Field(ge=0, lt=1)]
@@ -110,6 +129,25 @@ class TrainingConfig(BaseModel):
         return "\n".join(lines)
 
 
+def settings_page() -> str:
+    """docs/settings.md: a row a setting."""
+    rows = (
+        f"| `{name}` | {_range(field)} | `{json.dumps(field.default)}` | {field.description} |\n"
+        for name, field in TrainingConfig.model_fields.items()
+    )
+    return PAGE + "".join(rows)
+
+
+def _range(field: FieldInfo) -> str:
+    if get_origin(field.annotation) is Literal:
+        return ", ".join(f"`{json.dumps(choice)}`" for choice in get_args(field.annotation))
+    bounds = {type(bound): bound for bound in field.metadata if type(bound) in SIGNS}
+    if Gt in bounds:
+        bounds.pop(Ge, None)  # the type's own bound, which the setting draws in
+    shown = [f"{SIGNS[kind]} {getattr(bounds[kind], kind.__name__.lower()):,}" for kind in SIGNS if kind in bounds]
+    return " ".join([str(KINDS[field.annotation]), ", ".join(shown)]).strip()  # type: ignore[index]
+
+
 def load(recipe: str | Path | None, settings: Iterable[str], *, seed: int | None = None) -> TrainingConfig:
     """The settings of a recipe (a path, or the name of one in `recipes/`), changed by `key=value` strings.
 
@@ -157,3 +195,7 @@ def _refuse_unknown(values: dict[str, Any]) -> None:
             near = difflib.get_close_matches(key, TrainingConfig.model_fields, n=3, cutoff=0.5)
             hint = f"; did you mean {' or '.join(near)}?" if near else ""
             raise ConfigError(f"there is no setting {key!r}{hint}")
+
+
+if __name__ == "__main__":
+    sys.stdout.write(settings_page())

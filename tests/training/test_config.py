@@ -22,6 +22,30 @@ def test_every_built_in_recipe_loads_by_its_name(path: Path) -> None:
     assert config.load(path.stem, []) == config.load(path, [])
 
 
+def test_a_printed_recipe_gives_the_same_settings(tmp_path: Path) -> None:
+    """Numbers of every size, strings and booleans come back from TOML as they were."""
+    settings = ["learning_rate=1e-05", "class_weight=sqrt", "lowercase=false", "average_decay=0.0", "clip=1e6"]
+    found = config.load("debug", settings, seed=7)
+    recipe = tmp_path / "printed.toml"
+    recipe.write_text(found.to_toml())
+    assert config.load(recipe, []) == found
+
+
+def test_the_page_of_settings_is_up_to_date() -> None:
+    """`make settings` writes it."""
+    page = Path(config.__file__).parents[1] / "docs" / "settings.md"
+    assert page.read_text() == config.settings_page()
+
+
+def test_the_page_says_what_is_allowed() -> None:
+    """A row has the name, the type with its range or choices, the default and the meaning."""
+    page = config.settings_page()
+    assert "| `learning_rate` | number > 0, < 1 | `0.001` | at its highest, after the warm-up |" in page
+    assert '| `class_weight` | `"none"`, `"sqrt"`, `"balanced"` | `"none"` |' in page
+    assert "| `test_share` | number > 0, < 0.5 |" in page
+    assert "| `lowercase` | true or false | `true` |" in page
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

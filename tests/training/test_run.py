@@ -74,6 +74,16 @@ def test_one_seed_fixes_everything(data: Path, trained: tuple[Path, dict[str, An
     assert first.files["weights.safetensors"] != other.files["weights.safetensors"]
 
 
+def test_a_bundles_recipe_repeats_it(data: Path, trained: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    """From `recipe.toml` alone, to the byte; and what --print-recipe prints is the same recipe."""
+    recipe = trained[0] / "recipe.toml"
+    assert lembra("train", data, "--out", tmp_path / "again", "--recipe", recipe, "--device", "cpu").exit_code == 0
+    first, again = (Bundle.open(path).manifest.files for path in (trained[0], tmp_path / "again"))
+    for name in ("weights.safetensors", "tokenizer.json", "calibration.json", "recipe.toml"):
+        assert first[name] == again[name], name
+    assert lembra("train", *QUICK, "--print-recipe").stdout == recipe.read_text()
+
+
 def test_the_report_says_where_it_came_from(trained: tuple[Path, dict[str, Any]], data: Path) -> None:
     """Hashes and counts of the data, every setting, the seed."""
     report = Bundle.open(trained[0]).report

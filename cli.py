@@ -78,6 +78,9 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="go on with a run that was cut off, to the same weights")
     ] = False,
+    track: Annotated[
+        bool, typer.Option("--track/--no-track", help="event files of TensorBoard in .NAME.run; MLFLOW_TRACKING_URI")
+    ] = True,
     print_recipe: Annotated[
         bool, typer.Option("--print-recipe", help="only print the settings as a recipe, each with what it means")
     ] = False,
@@ -106,6 +109,7 @@ def train(
             console=Console(stderr=True),
             overwrite=force,
             resume=resume,
+            track=track,
             offer=_offer_best,
         )
         print(json.dumps(asdict(outcome)))

@@ -5,9 +5,9 @@ of torch's generators, the best weights so far, and the place in the plan. The p
 """
 
 import os
-import shutil
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,10 @@ class Checkpoints:
         self._every_s = every_s
         self._clock = clock
         self._saved_at = clock()
+
+    @property
+    def folder(self) -> Path:
+        return self._folder
 
     @property
     def exists(self) -> bool:
@@ -76,8 +80,11 @@ class Checkpoints:
         return state
 
     def delete(self) -> None:
-        """Forget the run: it is done, or starts over."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+        """Forget the run: it is done, or starts over. What else lies in its folder stays."""
+        for name in (NAME, f"{NAME}.tmp"):
+            (self._folder / name).unlink(missing_ok=True)
+        with suppress(OSError):  # there are events of TensorBoard in it, or it was never made
+            self._folder.rmdir()
 
     def _refuse_other(self, path: Path, identity: dict[str, Any]) -> None:
         names = sorted(name for name in {*identity, *self._identity} if identity.get(name) != self._identity.get(name))

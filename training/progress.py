@@ -10,9 +10,29 @@ from rich.table import Table
 
 from training.evaluate import Report
 from training.loop import EpochResult
+from training.loop import Progress as Listener
 
 # A confusing wall of rows otherwise; the report in the bundle has every class.
 MOST_CLASSES_SHOWN = 40
+
+
+class Together:
+    """Listeners of one training, as one."""
+
+    def __init__(self, *listeners: Listener) -> None:
+        self._listeners = listeners
+
+    def start(self, *, steps: int, done: int) -> None:
+        for listener in self._listeners:
+            listener.start(steps=steps, done=done)
+
+    def step(self, *, loss: float, tokens_per_s: float) -> None:
+        for listener in self._listeners:
+            listener.step(loss=loss, tokens_per_s=tokens_per_s)
+
+    def epoch(self, result: EpochResult) -> None:
+        for listener in self._listeners:
+            listener.epoch(result)
 
 
 class TerminalProgress:

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from model import bundle
 from model.classifier import Classifier
-from training import build, data, evaluate, loop, page, progress, provenance
+from training import build, data, evaluate, loop, page, progress, provenance, tracking
 from training.build import Built
 from training.checkpoint import Checkpoints
 from training.config import TrainingConfig
@@ -62,12 +62,14 @@ def run(
     console: Console,
     overwrite: bool = False,
     resume: bool = False,
+    track: bool = True,
     offer: Callable[[], bool] = lambda: False,
 ) -> Outcome:
     """Train on `source`, and write the bundle `out`, which is loaded and its probes replayed before it gets its name.
 
     The run's folder, `.<name>.run` beside the bundle, holds its checkpoint until the bundle is written; `resume` goes
-    on from there. On Ctrl-C it stops after the step; `offer` then decides whether the best so far becomes the bundle.
+    on from there. With `track` it has TensorBoard's event files too, which stay. On Ctrl-C it stops after the step;
+    `offer` then decides whether the best so far becomes the bundle.
     Raises: TrainingError or BundleError, and `out` is as it was; Stopped if it was stopped and the offer declined.
     """
     started = time.perf_counter()
@@ -79,7 +81,8 @@ def run(
     splits = data.split(parts, config)
     _tell(console, splits, chosen)
     kept = _checkpoints(out, config, splits, overwrite=overwrite, resume=resume)
-    built = _build(splits, config, kept, device=chosen, console=console, offer=offer)
+    tracked = tracking.tracker(kept.folder, out.name, config, console, on=track)
+    built = _build(splits, config, kept, tracked, device=chosen, console=console, offer=offer)
 
     judged = {"valid": splits.validation} | ({"test": splits.test} if splits.test is not None else {})
     answers = {name: evaluate.answer(built.classifier, examples) for name, examples in judged.items()}
@@ -110,6 +113,7 @@ def run(
         overwrite=overwrite,
     )
     kept.delete()
+    tracked.result({name: report.summary() for name, report in reports.items()})
     for name, report in reports.items():
         progress.show_report(console, report, title=f"{out.name} on {name}")
     return Outcome(
@@ -166,6 +170,7 @@ def _build(
     splits: Splits,
     config: TrainingConfig,
     kept: Checkpoints,
+    tracked: tracking.Tracker,
     *,
     device: torch.device,
     console: Console,
@@ -176,8 +181,9 @@ def _build(
         return offer()
 
     try:
-        with progress.TerminalProgress(console) as bar, _interruption() as stopped:
-            return build.build(splits, config, bar, device=device, keeper=kept, stopped=stopped, keep_best=keep_best)
+        with progress.TerminalProgress(console) as bar, tracked, _interruption() as stopped:
+            both = progress.Together(bar, tracked)
+            return build.build(splits, config, both, device=device, keeper=kept, stopped=stopped, keep_best=keep_best)
     except loop.Interrupted:
         raise Stopped from None
 

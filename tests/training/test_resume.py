@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.training.events import points
+
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = [
     "threads=1",
@@ -68,4 +70,6 @@ def test_a_killed_run_ends_in_the_same_weights(data: Path, tmp_path: Path) -> No
     assert (code, "was cut off: --resume goes on with it" in message) == (2, True)
     assert finish(data, killed, "--resume")[0] == 0
     assert weights(killed) == weights(whole)
-    assert not checkpoint.parent.exists()
+    assert not checkpoint.exists()
+    for name in ("training/loss", "validation/score"):
+        assert points(tmp_path / ".killed.run", name) == points(tmp_path / ".whole.run", name)

@@ -12,6 +12,7 @@ from typer.testing import CliRunner, Result
 
 import cli
 from model.bundle import Bundle
+from tests.training.events import points
 
 ROWS = [(f"{word} number {number}", label) for number in range(40) for word, label in (("good", "up"), ("bad", "down"))]
 QUICK = ("--recipe", "debug", "--set", "threads=1", "--set", "epochs=15", "--device", "cpu")
@@ -82,6 +83,21 @@ def test_a_bundles_recipe_repeats_it(data: Path, trained: tuple[Path, dict[str, 
     for name in ("weights.safetensors", "tokenizer.json", "calibration.json", "recipe.toml"):
         assert first[name] == again[name], name
     assert lembra("train", *QUICK, "--print-recipe").stdout == recipe.read_text()
+
+
+def test_the_events_of_a_run_stay_beside_its_bundle(
+    data: Path, trained: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    """Without its checkpoint, with the report's figures; none with --no-track, and the same weights."""
+    out, summary = trained
+    folder = out.with_name(f".{out.name}.run")
+    assert all(path.name.startswith("events.out.tfevents.") for path in folder.iterdir())
+    ((_, accuracy),) = points(folder, "test/accuracy")
+    assert accuracy == pytest.approx(summary["metrics"]["test"]["accuracy"])
+    assert len(points(folder, "validation/score")) == len(Bundle.open(out).report["history"])
+    assert lembra("train", data, "--out", tmp_path / "silent", *QUICK, "--no-track").exit_code == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["silent"]
+    assert Bundle.open(tmp_path / "silent").manifest.version == summary["version"]
 
 
 def test_the_report_says_where_it_came_from(trained: tuple[Path, dict[str, Any]], data: Path) -> None:

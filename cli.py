@@ -44,7 +44,8 @@ def _clear_errors() -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        print(f"error: {error.name} is not installed; this command needs: pip install -e '.[train]'", file=sys.stderr)
+        extra = "tune" if error.name == "optuna" else "train"
+        print(f"error: {error.name} is not installed; this command needs: pip install -e '.[{extra}]'", file=sys.stderr)
     except ModelError as error:
         print(f"error: {error}", file=sys.stderr)
     except Exception as error:
@@ -110,6 +111,53 @@ def train(
             overwrite=force,
             resume=resume,
             track=track,
+            offer=_offer_best,
+        )
+        print(json.dumps(asdict(outcome)))
+
+
+@app.command()
+def autotune(
+    data: Annotated[Path, typer.Argument(help="a folder with train (valid, test), or one file")],
+    out: Annotated[Path, typer.Option(help="the bundle to write, such as bundles/NAME")],
+    minutes: Annotated[float, typer.Option(min=0, help="the time for all of it, the final run included")],
+    trials: Annotated[int | None, typer.Option(min=1, help="end after so many trials, for a search to repeat")] = None,
+    max_mb: Annotated[float | None, typer.Option(min=0, help="the bundle's size at most, in 10⁶ bytes")] = None,
+    max_us_per_text: Annotated[
+        float | None, typer.Option(min=0, help="microseconds a text at most, asked alone, on one thread")
+    ] = None,
+    recipe: Annotated[str | None, typer.Option(help="where to start: a TOML file, or a built-in recipe")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="key=value, over the recipe; may be repeated")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="fixes everything that is drawn at random")] = None,
+    text_column: TextColumn = "text",
+    label_column: LabelColumn = None,
+    separator: Separator = None,
+    device: Device = "auto",
+    force: Annotated[bool, typer.Option("--force", help="replace the bundle if it exists, and start over")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="go on with a search that was cut off")] = False,
+) -> None:
+    """Search for better settings, and make the bundle by them; the last line on stdout is its JSON summary."""
+    with _clear_errors():
+        from rich.console import Console
+
+        from training import autotune as search
+        from training import config
+        from training.budget import Budget
+        from training.reading import Columns
+        from training.search import Limits
+
+        outcome = search.autotune(
+            data,
+            out,
+            config.load(recipe, settings or [], seed=seed),
+            columns=Columns(text_column, label_column, separator),
+            device=device,
+            console=Console(stderr=True),
+            limits=Limits(minutes, trials, Budget(max_mb, max_us_per_text)),
+            overwrite=force,
+            resume=resume,
             offer=_offer_best,
         )
         print(json.dumps(asdict(outcome)))

@@ -1,10 +1,13 @@
 """How a run tells a person how far it is: a live bar on a terminal, a line an epoch elsewhere. On stderr."""
 
 import math
+from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
 
 from rich.console import Console
+from rich.live import Live
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -14,6 +17,7 @@ from training.loop import Progress as Listener
 
 # A confusing wall of rows otherwise; the report in the bundle has every class.
 MOST_CLASSES_SHOWN = 40
+MOST_TRIALS_SHOWN = 15
 
 
 class Together:
@@ -81,6 +85,71 @@ class TerminalProgress:
             highlight=False,
             soft_wrap=True,
         )
+
+
+@dataclass
+class Row:
+    """A trial as its row shows it."""
+
+    number: int
+    state: str = "running"
+    score: float | None = None
+    mb: float | None = None
+    us_per_text: float | None = None
+    seconds: float | None = None
+    changes: str = ""
+
+
+class TrialTable:
+    """The trials of a search: a live table on a terminal, a line a trial elsewhere."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._rows: list[Row] = []
+        self._live = Live(console=console, get_renderable=self._table, refresh_per_second=2)
+
+    def __enter__(self) -> "TrialTable":
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._live.stop()
+
+    def add(self, row: Row) -> None:
+        """A row that may go on changing, until it is given to `done`."""
+        self._rows.append(row)
+
+    def done(self, row: Row) -> None:
+        if not self._console.is_terminal:
+            cells = [f"trial {row.number}", row.state, *filter(None, _cells(row)), row.changes or "the base recipe"]
+            self._console.print("  ".join(cells), highlight=False, soft_wrap=True, markup=False)
+
+    def _table(self) -> Table:
+        table = Table(box=None)
+        for name in ("trial", "validation", "MB", "µs a text", "s"):
+            table.add_column(name, justify="right")
+        table.add_column("")
+        table.add_column("settings that differ from the base's", overflow="fold")
+        best = max((row for row in self._rows if row.state == "complete"), key=lambda row: row.score or 0, default=None)
+        for row in self._rows:
+            if row is best or row in self._rows[-MOST_TRIALS_SHOWN:]:
+                score, size, speed, seconds = (cell.split(" ")[0] for cell in _cells(row))
+                shown = (str(row.number), score, size, speed, seconds, row.state, row.changes)
+                table.add_row(*map(escape, shown), style="bold" if row is best else "")
+        return table
+
+
+def _cells(row: Row) -> list[str]:
+    """Score, size, speed and time, with their units; empty where not known."""
+    return [
+        "" if row.score is None else _shown(row.score),
+        "" if row.mb is None else f"{row.mb:.2f} MB",
+        "" if row.us_per_text is None else f"{row.us_per_text:.0f} µs/text",
+        "" if row.seconds is None else f"{row.seconds:.0f} s",
+    ]
 
 
 def _shown(score: float) -> str:

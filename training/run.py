@@ -181,7 +181,7 @@ def _build(
         return offer()
 
     try:
-        with progress.TerminalProgress(console) as bar, tracked, _interruption() as stopped:
+        with progress.TerminalProgress(console) as bar, tracked, interruption() as stopped:
             both = progress.Together(bar, tracked)
             return build.build(splits, config, both, device=device, keeper=kept, stopped=stopped, keep_best=keep_best)
     except loop.Interrupted:
@@ -189,7 +189,7 @@ def _build(
 
 
 @contextmanager
-def _interruption() -> Iterator[Callable[[], bool]]:
+def interruption() -> Iterator[Callable[[], bool]]:
     """Inside, the first Ctrl-C is only noted, and the given function says so; the second one is Python's own."""
     noted = threading.Event()
     if threading.current_thread() is not threading.main_thread():

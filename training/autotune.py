@@ -1,0 +1,147 @@
+"""Search for better settings than the base recipe's, within a time, a size and a speed; ends in a bundle.
+
+`lembra autotune DATA --minutes 30 --out bundles/NAME`. What is best is chosen on validation rows alone. The bundle is
+not a trial's network kept, but the best settings run again as `lembra train` would: they must come to the same figure.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from optuna.trial import FrozenTrial
+from rich.console import Console
+
+from model.bundle import Bundle
+from training import build, data, run, space, trials
+from training.budget import Budget
+from training.checkpoint import Checkpoints
+from training.config import TrainingConfig
+from training.data import Splits
+from training.errors import TrainingError
+from training.reading import Columns
+from training.search import Builder, Limits, Search
+from training.trials import Trials
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a search made, as its closing JSON line says it. `validation` is the score that the base recipe selects
+    by, of the bundle; `baseline_validation` the base recipe's, None where that had no trial to its end.
+    """
+
+    bundle: str
+    version: str
+    metrics: dict[str, dict[str, Any]]
+    trials: int
+    best_trial: int
+    validation: float
+    baseline_validation: float | None
+    seconds: float
+
+
+def autotune(
+    source: Path,
+    out: Path,
+    base: TrainingConfig,
+    *,
+    columns: Columns,
+    device: str,
+    console: Console,
+    limits: Limits,
+    overwrite: bool = False,
+    resume: bool = False,
+    offer: Callable[[], bool] = lambda: False,
+    clock: Callable[[], float] = time.monotonic,
+    builder: Builder = build.build,
+) -> Outcome:
+    """Search around `base`, and write the bundle `out` by the best settings, with their recipe in it.
+
+    The search's folder, `.<name>.tune` beside the bundle, has all trials, and stays; `resume` goes on with them, and
+    the time that they took counts. On Ctrl-C the search ends; `offer` then decides whether the best so far is made.
+    Raises: TrainingError or BundleError; run.Stopped if it was stopped and the offer declined.
+    """
+    started = clock()
+    folder = _check_place(out, overwrite=overwrite, resume=resume)
+    chosen = build.choose_device(device)
+    base = base.model_copy(update={"threads": base.threads or torch.get_num_threads()})
+    splits = data.split(data.read(source, columns), base)
+    kept = _trials(folder, base, splits, limits, resume=resume)
+    taken_up = kept.chosen is not None
+
+    if not taken_up:
+        search = Search(splits, kept, limits, device=chosen, console=console, clock=clock, builder=builder)
+        search.run(deadline=started + 60 * limits.minutes - kept.spent_s, reading_s=clock() - started, offer=offer)
+    best = kept[kept.chosen] if kept.chosen is not None else kept.best
+    assert best is not None, "a search without a result has raised"
+    kept.choose(best.number)
+    console.print(f"the best is trial {best.number}; its settings are run again for the bundle", highlight=False)
+    made = run.run(
+        source,
+        out,
+        kept.settings(best),
+        columns=columns,
+        device=device,
+        console=console,
+        overwrite=overwrite,
+        resume=taken_up,
+        offer=offer,
+    )
+    kept.choose(None)
+    validation = _check_replay(out, best, console)
+    _check_size(out, limits.budget, console)
+    return Outcome(
+        bundle=made.bundle,
+        version=made.version,
+        metrics=made.metrics,
+        trials=len(kept.finished),
+        best_trial=best.number,
+        validation=validation,
+        baseline_validation=kept.baseline.value if kept.baseline is not None else None,
+        seconds=round(clock() - started, 1),
+    )
+
+
+def _check_place(out: Path, *, overwrite: bool, resume: bool) -> Path:
+    """The search's folder. Raises: TrainingError, before the data is read."""
+    run.check_place(out, overwrite=overwrite)
+    folder = out.with_name(f".{out.name}.tune")
+    if trials.exist(folder) and not (resume or overwrite):
+        raise TrainingError(f"a search for {out} was begun: --resume goes on with it, --force starts over")
+    if Checkpoints(out.with_name(f".{out.name}.run"), {}).exists and not (trials.exist(folder) or overwrite):
+        raise TrainingError(f"a run of {out} was cut off: `lembra train --resume` goes on with it, --force drops it")
+    return folder
+
+
+def _trials(folder: Path, base: TrainingConfig, splits: Splits, limits: Limits, *, resume: bool) -> Trials:
+    identity = {
+        **build.identity(base, splits),
+        "budget": str(limits.budget),
+        "space": {name: str(found) for name, found in space.distributions(base).items()},
+    }
+    if not resume:
+        trials.delete(folder)
+    return Trials(folder, base, identity)
+
+
+def _check_replay(out: Path, best: FrozenTrial, console: Console) -> float:
+    """The bundle's validation score, which must be the trial's to the last digit."""
+    history = Bundle.open(out).report["history"]
+    found = [(epoch["score"], epoch["validation_loss"]) for epoch in history if epoch["best"]][-1]
+    expected = (best.value, best.user_attrs["loss"])
+    if found != expected:
+        console.print(
+            f"warning: run again, trial {best.number} came to score and loss {found}, not to {expected}: "
+            "this machine, or its load, doesn't repeat sums exactly; the bundle's own figures hold",
+            highlight=False,
+            soft_wrap=True,
+        )
+    return float(found[0])
+
+
+def _check_size(out: Path, limit: Budget, console: Console) -> None:
+    mb = sum(path.stat().st_size for path in out.iterdir()) / 1e6
+    if limit.max_mb is not None and mb > limit.max_mb:
+        console.print(f"warning: {out} has {mb:.2f} MB; {limit.max_mb:g} were allowed", highlight=False)

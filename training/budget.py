@@ -1,0 +1,81 @@
+"""What a classifier costs to hold and to ask, known from its settings before anything is learnt."""
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import safetensors.torch
+
+from model.calibration import Calibration
+from model.classifier import Classifier
+from model.engine_onnx import OnnxEngine
+from model.network import Network
+from model.tokenization import Tokenization
+from training import build, export, tokenizer
+from training.config import TrainingConfig
+from training.data import Splits
+from training.evaluate import MOST_CLASSES_CONFUSED
+
+# Texts that are timed, and how often: a hundred lone requests take a fraction of a second.
+TEXTS = 100
+REPEATS = 5
+# The bundle beside weights, graph and tokenizer is mostly its report, whose tables grow with the classes.
+REST = 100_000
+BYTES_A_CELL = 20
+BYTES_A_CLASS = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Megabytes (10⁶) of the bundle, at most; microseconds a text, asked alone, on one thread."""
+
+    mb: float
+    us_per_text: float
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """The most that a classifier may cost; None is no limit."""
+
+    max_mb: float | None = None
+    max_us_per_text: float | None = None
+
+    def excess(self, cost: Cost) -> dict[str, float]:
+        """How far each limit is passed, as a share of it; at most 0 where it is kept."""
+        found = {}
+        if self.max_mb is not None:
+            found["mb"] = cost.mb / self.max_mb - 1
+        if self.max_us_per_text is not None:
+            # Yes or no: how far is another figure at every measurement, and a search by it couldn't be repeated.
+            found["us_per_text"] = 1.0 if cost.us_per_text > self.max_us_per_text else -1.0
+        return found
+
+    def __str__(self) -> str:
+        limits = {"MB": self.max_mb, "µs a text": self.max_us_per_text}
+        return " and ".join(f"{limit:g} {unit}" for unit, limit in limits.items() if limit is not None)
+
+
+def cost(splits: Splits, config: TrainingConfig) -> Cost:
+    """Of the classifier that these settings make: neither figure depends on what its weights are."""
+    tokenization = Tokenization(tokenizer.train(splits.train.texts, config), max_tokens=config.max_tokens)
+    shape = build.shape_of(splits, tokenization, config)
+    weights = safetensors.torch.save(Network(shape.network).state_dict())
+    graph = export.to_onnx(shape.network, weights)
+    classifier = Classifier(shape, tokenization, OnnxEngine(graph, weights, threads=1), Calibration())
+    classes = len(shape.labels)
+    report = REST + classes * BYTES_A_CLASS + min(classes, MOST_CLASSES_CONFUSED) ** 2 * BYTES_A_CELL
+    size = len(weights) + len(graph) + len(tokenization.to_json().encode()) + report
+    return Cost(size / 1e6, us_per_text(classifier, splits.validation.texts[:TEXTS]))
+
+
+def us_per_text(classifier: Classifier, texts: Sequence[str], clock: Callable[[], float] = time.perf_counter) -> float:
+    """Microseconds a text from text to label, one text at a time; the median of several rounds over all."""
+    classifier.predict(texts)  # the first one is slower
+    rounds = []
+    for _ in range(REPEATS):
+        started = clock()
+        for text in texts:
+            classifier.predict([text])
+        rounds.append((clock() - started) / len(texts) * 1e6)
+    return statistics.median(rounds)

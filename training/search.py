@@ -1,0 +1,257 @@
+"""The trials of a search, one after another, until there is no time for another one and the final run."""
+
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import optuna
+import torch
+from optuna.trial import FrozenTrial, Trial
+from rich.console import Console
+
+from model.errors import ModelError
+from training import budget, evaluate, loop, run, space, trials
+from training.budget import Budget
+from training.build import Built
+from training.config import TrainingConfig
+from training.data import Splits
+from training.errors import TrainingError
+from training.loop import EpochResult
+from training.progress import Row, TrialTable
+from training.trials import Trials
+
+# The final run may take so much longer than its trial: other work on the machine.
+SLACK = 1.15
+# Writing the bundle, loading it and replaying its probes.
+WRITING_S = 3.0
+# Steps until a trial's whole time can be told.
+TIMED_STEPS = 20
+# After so many trials in a row without a classifier, no more are tried.
+MOST_FAILURES = 5
+MOST_INFEASIBLE = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """When a search ends, final run included, and what its classifier may cost. `trials` None is no limit."""
+
+    minutes: float
+    trials: int | None = None
+    budget: Budget = field(default_factory=Budget)
+
+
+class OutOfTime(Exception):
+    """A trial that was begun would not leave time for its bundle. `seconds` is what it would take as a whole."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"would take {seconds:.0f} s")
+        self.seconds = seconds
+
+
+class Builder(Protocol):
+    """build.build, as far as it is used here."""
+
+    def __call__(
+        self,
+        splits: Splits,
+        config: TrainingConfig,
+        progress: loop.Progress,
+        *,
+        device: torch.device,
+        stopped: Callable[[], bool],
+    ) -> Built: ...
+
+
+class Search:
+    """Trials one after another, until there is no time for another one and the final run."""
+
+    def __init__(
+        self,
+        splits: Splits,
+        kept: Trials,
+        limits: Limits,
+        *,
+        device: torch.device,
+        console: Console,
+        clock: Callable[[], float],
+        builder: Builder,
+    ) -> None:
+        self._splits = splits
+        self._kept = kept
+        self._limits = limits
+        self._device = device
+        self._console = console
+        self._clock = clock
+        self._builder = builder
+        self._deadline = 0.0
+        self._overhead_s = 0.0
+
+    def run(self, *, deadline: float, reading_s: float, offer: Callable[[], bool]) -> None:
+        """Fill the trials, one of them complete at least. `reading_s`: what the final run takes to read the data.
+
+        Raises: TrainingError if no trial came to its end; run.Stopped.
+        """
+        self._deadline = deadline
+        self._overhead_s = reading_s + WRITING_S
+        with TrialTable(self._console) as table, run.interruption() as stopped:
+            while not stopped() and self._may_go_on():
+                self._trial(table, stopped)
+        if stopped():
+            self._console.print("stopped; the same command with --resume goes on from here", highlight=False)
+            if self._kept.best is None or not offer():
+                raise run.Stopped
+        if self._kept.best is None:
+            raise self._without_result()
+
+    def _may_go_on(self) -> bool:
+        """Whether there is room for another trial as they were in the middle, and for the final run after it."""
+        finished, complete = self._kept.finished, self._kept.complete
+        if self._limits.trials is not None and len(finished) >= self._limits.trials:
+            return False
+        if not complete and [trial.state.name for trial in finished[-MOST_FAILURES:]].count("FAIL") == MOST_FAILURES:
+            return False
+        if len(finished) >= MOST_INFEASIBLE and all(_why(trial) for trial in finished[-MOST_INFEASIBLE:]):
+            return False
+        if not complete:
+            return self._clock() < self._deadline
+        middle_s: float = statistics.median(trial.user_attrs["seconds"] for trial in complete)
+        return self._clock() + middle_s + self._final_s(self._best_s()) <= self._deadline
+
+    def _best_s(self) -> float:
+        best = self._kept.best
+        return float(best.user_attrs["seconds"]) if best is not None else 0.0
+
+    def _final_s(self, trial_s: float) -> float:
+        """Seconds of the final run of a trial that took `trial_s`."""
+        return trial_s * SLACK + self._overhead_s
+
+    def _trial(self, table: TrialTable, stopped: Callable[[], bool]) -> None:
+        trial = self._kept.next()
+        config = self._kept.settings(trial)
+        changes = space.changes(self._kept.base, config)
+        row = Row(trial.number, changes=" ".join(f"{name}={value}" for name, value in changes.items()))
+        table.add(row)
+        started = self._clock()
+        try:
+            self._run_trial(trial, config, row, started, stopped)
+        except optuna.TrialPruned:
+            row.state = "pruned"
+            self._kept.tell_pruned(trial)
+        except loop.Interrupted:
+            row.state = "cut off"
+            self._kept.cut_off(trial.number)
+        except OutOfTime as error:
+            row.state = f"no time: {error}"
+            self._kept.tell_failed(trial, row.state)
+            if changes == {}:
+                raise self._too_short(error.seconds) from None
+        except (TrainingError, ModelError, MemoryError, RuntimeError) as error:  # torch's lack of memory is the last
+            row.state = f"failed: {error}".splitlines()[0]
+            self._kept.tell_failed(trial, row.state)
+        row.seconds = self._clock() - started
+        table.done(row)
+
+    def _run_trial(
+        self, trial: Trial, config: TrainingConfig, row: Row, started: float, stopped: Callable[[], bool]
+    ) -> None:
+        cost = budget.cost(self._splits, config)
+        row.mb, row.us_per_text = cost.mb, cost.us_per_text
+        if not self._kept.tell_cost(trial, cost, self._limits.budget.excess(cost)):
+            row.state = trials.OVER
+            return
+        watch = Watch(trial, row, self._clock, self._time_left)
+        built = self._builder(self._splits, config, watch, device=self._device, stopped=stopped)
+        best = [epoch for epoch in built.fitted.epochs if epoch.best][-1]
+        watch.fill()
+        seconds = self._clock() - started
+        self._kept.tell_complete(trial, score=best.score, loss=best.validation_loss, seconds=seconds)
+        row.state, row.score = "complete", best.score
+        if len(self._kept.complete) == 1:
+            self._overhead_s += self._judging_s(built)
+
+    def _time_left(self, whole_s: float) -> float:
+        """Seconds left to a trial of `whole_s` seconds: the bundle must be made after it, by it or by the best."""
+        return self._deadline - self._clock() - self._final_s(max(whole_s, self._best_s()))
+
+    def _judging_s(self, built: Built) -> float:
+        """Seconds to judge the bundle, by how long the validation rows take."""
+        started = self._clock()
+        evaluate.report(evaluate.answer(built.classifier, self._splits.validation))
+        test = self._splits.test
+        rows = len(self._splits.validation) + (len(test) if test is not None else 0)
+        return (self._clock() - started) * rows / len(self._splits.validation)
+
+    def _too_short(self, trial_s: float) -> TrainingError:
+        self._kept.delete()
+        needed = (trial_s * (1 + SLACK) + self._overhead_s) / 60
+        return TrainingError(
+            f"--minutes {self._limits.minutes:g} is too few: the base recipe takes about {trial_s:.0f} s here, and "
+            f"its bundle as much again; at least {needed:.1f} minutes are needed, and several times that to search"
+        )
+
+    def _without_result(self) -> TrainingError:
+        finished = self._kept.finished
+        self._kept.delete()
+        over = [trial for trial in finished if trial.user_attrs.get("why") == trials.OVER]
+        if over:
+            mb, us = (min(trial.user_attrs[name] for trial in over) for name in ("mb", "us_per_text"))
+            return TrainingError(
+                f"none of {len(finished):,} trials kept within {self._limits.budget}; "
+                f"the least that was seen: {mb:.2f} MB, and {us:.0f} µs a text"
+            )
+        if finished:
+            return TrainingError(
+                f"none of {len(finished):,} trials came to its end; the last one: {_why(finished[-1])}"
+            )
+        return TrainingError(f"--minutes {self._limits.minutes:g} is too few: the data took longer to read")
+
+
+class Watch:
+    """Hears a trial's training: reports its epochs, and ends it where it can't be the best or there is no time."""
+
+    def __init__(self, trial: Trial, row: Row, clock: Callable[[], float], time_left: Callable[[float], float]) -> None:
+        self._trial = trial
+        self._row = row
+        self._clock = clock
+        self._time_left = time_left
+        self._started = clock()
+        self._steps = 0
+        self._done = 0
+        self._tenth = 0
+        self._best = float("-inf")
+
+    def start(self, *, steps: int, done: int) -> None:
+        self._steps, self._done = steps, done
+
+    def step(self, *, loss: float, tokens_per_s: float) -> None:  # noqa: ARG002 - what a bar shows
+        self._done += 1
+        self._row.state = f"running, {self._done / self._steps:.0%}"
+        if self._done < min(TIMED_STEPS, self._steps):
+            return
+        spent_s = self._clock() - self._started
+        whole_s = spent_s / self._done * self._steps
+        if whole_s - spent_s > self._time_left(whole_s):
+            raise OutOfTime(whole_s)
+
+    def epoch(self, result: EpochResult) -> None:
+        self._best = max(self._best, result.score)
+        self._row.score = self._best
+        if self._report(10 * self._done // self._steps) and self._trial.should_prune():
+            raise optuna.TrialPruned
+
+    def fill(self) -> None:
+        """A trial that ended early had its best from then on: the later ones are compared with it there too."""
+        self._report(10)
+
+    def _report(self, tenth: int) -> bool:
+        """The best so far at each tenth of the steps, as epochs are of different lengths; whether one was passed."""
+        passed = range(self._tenth + 1, tenth + 1)
+        for number in passed:
+            self._trial.report(self._best, 10 * number)
+        self._tenth = max(self._tenth, tenth)
+        return len(passed) > 0
+
+
+def _why(trial: FrozenTrial) -> str:
+    return str(trial.user_attrs.get("why", ""))

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import optuna
 import torch
-from optuna.trial import FrozenTrial, Trial
+from optuna.trial import FrozenTrial, Trial, TrialState
 from rich.console import Console
 
 from model.errors import ModelError
@@ -25,11 +25,12 @@ from training.trials import Trials
 SLACK = 1.15
 # Writing the bundle, loading it and replaying its probes.
 WRITING_S = 3.0
-# Steps until a trial's whole time can be told.
+# When a trial's whole time can be told: by 20 steps of TREC-6 on a busy machine it was three times too long.
 TIMED_STEPS = 20
-# After so many trials in a row without a classifier, no more are tried.
+TIMED_SHARE = 0.05
+# After so many trials in a row that failed with none before that didn't, or that were over the budget, it ends.
 MOST_FAILURES = 5
-MOST_INFEASIBLE = 100
+MOST_OVER = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,17 +106,25 @@ class Search:
             raise self._without_result()
 
     def _may_go_on(self) -> bool:
-        """Whether there is room for another trial as they were in the middle, and for the final run after it."""
-        finished, complete = self._kept.finished, self._kept.complete
+        finished = self._kept.finished
         if self._limits.trials is not None and len(finished) >= self._limits.trials:
             return False
-        if not complete and [trial.state.name for trial in finished[-MOST_FAILURES:]].count("FAIL") == MOST_FAILURES:
-            return False
-        if len(finished) >= MOST_INFEASIBLE and all(_why(trial) for trial in finished[-MOST_INFEASIBLE:]):
-            return False
+        return not self._is_hopeless(finished) and self._has_time()
+
+    def _is_hopeless(self, finished: list[FrozenTrial]) -> bool:
+        """Whether nothing but failures, or nothing within the budget, came of the last trials."""
+        failed = len(finished) >= MOST_FAILURES and all(
+            trial.state is TrialState.FAIL for trial in finished[-MOST_FAILURES:]
+        )
+        over = len(finished) >= MOST_OVER and all(_why(trial) == trials.OVER for trial in finished[-MOST_OVER:])
+        return over or (failed and self._kept.best is None)
+
+    def _has_time(self) -> bool:
+        """Whether there is room for a trial as they were in the middle, and for the final run after it."""
+        complete = self._kept.complete
         if not complete:
             return self._clock() < self._deadline
-        middle_s: float = statistics.median(trial.user_attrs["seconds"] for trial in complete)
+        middle_s = float(statistics.median(trial.user_attrs["seconds"] for trial in complete))
         return self._clock() + middle_s + self._final_s(self._best_s()) <= self._deadline
 
     def _best_s(self) -> float:
@@ -227,7 +236,7 @@ class Watch:
     def step(self, *, loss: float, tokens_per_s: float) -> None:  # noqa: ARG002 - what a bar shows
         self._done += 1
         self._row.state = f"running, {self._done / self._steps:.0%}"
-        if self._done < min(TIMED_STEPS, self._steps):
+        if self._done < max(TIMED_STEPS, TIMED_SHARE * self._steps):
             return
         spent_s = self._clock() - self._started
         whole_s = spent_s / self._done * self._steps

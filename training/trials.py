@@ -25,9 +25,10 @@ JOURNAL = "journal.log"
 STUDY = "lembra"
 # Drawn at random before the sampler has anything to go by; Optuna's ten are most of a short search.
 RANDOM_TRIALS = 5
-# A trial is compared from this share of its steps on, with the median of as many that came to their end.
+# From this share of its steps on, a trial is compared with the median of those that came to their end. At first that is
+# the base recipe alone: where a training takes minutes, waiting for more of them would be most of a search.
 PRUNE_FROM_PERCENT = 30
-PRUNE_AFTER_TRIALS = 3
+PRUNE_AFTER_TRIALS = 1
 CUT_OFF = "cut_off"
 AGAIN = "again"
 OVER = "over the budget"

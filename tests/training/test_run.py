@@ -1,13 +1,11 @@
 """training.run, through the `lembra` command: a bundle or one clear message, never something between."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from typer.testing import CliRunner, Result
 
 import cli
@@ -16,14 +14,6 @@ from tests.training.events import points
 
 ROWS = [(f"{word} number {number}", label) for number in range(40) for word, label in (("good", "up"), ("bad", "down"))]
 QUICK = ("--recipe", "debug", "--set", "threads=1", "--set", "epochs=15", "--device", "cpu")
-
-
-@pytest.fixture(autouse=True)
-def _torch_as_it_was() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    yield
-    torch.use_deterministic_algorithms(False)
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,102 @@
+"""training.search and training.budget: when a trial ends, and what a classifier costs."""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import optuna
+import pytest
+
+from model.bundle import Bundle
+from training import budget
+from training.budget import Budget, Cost
+from training.config import TrainingConfig
+from training.loop import EpochResult
+from training.progress import Row
+from training.search import OutOfTime, Watch
+from training.trials import Trials
+
+
+def result(score: float) -> EpochResult:
+    return EpochResult(1, 1.0, 1.0, score=score, tokens_per_s=1.0, best=True)
+
+
+def run_trial(kept: Trials, scores: Sequence[float], *, steps: int = 10) -> dict[int, float]:
+    """A trial with an epoch a step; what it reported."""
+    trial = kept.next()
+    watch = Watch(trial, Row(trial.number), lambda: 0.0, lambda whole_s: 1.0)
+    watch.start(steps=steps, done=0)
+    for score in scores:
+        watch.step(loss=1.0, tokens_per_s=1.0)
+        watch.epoch(result(score))
+    watch.fill()
+    kept.tell_complete(trial, score=max(scores), loss=1.0, seconds=1.0)
+    return kept[trial.number].intermediate_values
+
+
+def test_a_trial_reports_its_best_at_each_tenth(tmp_path: Path) -> None:
+    """Whatever the length of its epochs; one that ended early has its best from then on."""
+    kept = Trials(tmp_path, TrainingConfig(), {})
+    assert run_trial(kept, [0.25, 0.75, 0.5], steps=5) == {
+        **dict.fromkeys((10, 20), 0.25),
+        **dict.fromkeys(range(30, 101, 10), 0.75),
+    }
+
+
+def test_a_trial_worse_than_half_of_the_others_is_pruned(tmp_path: Path) -> None:
+    """From the third tenth on."""
+    kept = Trials(tmp_path, TrainingConfig(), {})
+    for score in (0.5, 0.6, 0.7):
+        run_trial(kept, [score] * 10)
+    run_trial(kept, [0.1, 0.1, *[0.65] * 8])
+    with pytest.raises(optuna.TrialPruned):
+        run_trial(kept, [0.5] * 10)
+
+
+class Clock:
+    """A clock that is set by hand."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.mark.parametrize(("steps", "expected"), [(100, 100), (200, 20), (1000, 50)])
+def test_a_trial_that_would_take_too_long_ends_when_that_shows(tmp_path: Path, steps: int, expected: int) -> None:
+    """At 1 s a step, 200 steps leave no time for the bundle in 300 s, and 100 do."""
+    clock, done = Clock(), 0
+    watch = Watch(
+        Trials(tmp_path, TrainingConfig(), {}).next(), Row(0), clock, lambda whole_s: 300 - clock.now - whole_s
+    )
+    watch.start(steps=steps, done=0)
+    with suppress(OutOfTime):
+        for done in range(1, steps + 1):
+            clock.now = float(done)
+            watch.step(loss=1.0, tokens_per_s=1.0)
+    assert done == expected
+
+
+class Ticking:
+    """Stands still but where it is told: a round of requests is as long as the next of `rounds`, in seconds."""
+
+    def __init__(self, rounds: Sequence[float]) -> None:
+        self.times = iter([time for seconds in rounds for time in (0.0, seconds)])
+
+    def __call__(self) -> float:
+        return next(self.times)
+
+
+def test_a_disturbed_round_doesnt_count(tiny_bundle: Path) -> None:
+    """Microseconds a text, by the median round."""
+    classifier = Bundle.open(tiny_bundle).classifier(device="cpu")
+    clock = Ticking([0.002, 0.9, 0.002, 0.002, 0.002])
+    assert budget.us_per_text(classifier, ["one text", "another"], clock) == pytest.approx(1000)
+
+
+def test_a_budget_says_what_is_over() -> None:
+    """Bytes by how much, speed by yes or no; without limits nothing is."""
+    cost = Cost(mb=3.0, us_per_text=500.0)
+    assert Budget().excess(cost) == {}
+    assert Budget(max_mb=2.0, max_us_per_text=400.0).excess(cost) == {"mb": 0.5, "us_per_text": 1.0}
+    assert all(share <= 0 for share in Budget(max_mb=3.0, max_us_per_text=500.0).excess(cost).values())

@@ -28,6 +28,8 @@ WRITING_S = 3.0
 # When a trial's whole time can be told: by 20 steps of TREC-6 on a busy machine it was three times too long.
 TIMED_STEPS = 20
 TIMED_SHARE = 0.05
+# Patience ends most trainings before their plan; until one has shown where, by half of it.
+EARLY_SHARE = 0.5
 # After so many trials in a row that failed with none before that didn't, or that were over the budget, it ends.
 MOST_FAILURES = 5
 MOST_OVER = 100
@@ -43,7 +45,7 @@ class Limits:
 
 
 class OutOfTime(Exception):
-    """A trial that was begun would not leave time for its bundle. `seconds` is what it would take as a whole."""
+    """A trial that was begun would not leave time for its bundle. `seconds` is what its whole plan would take."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__(f"would take {seconds:.0f} s")
@@ -85,6 +87,7 @@ class Search:
         self._console = console
         self._clock = clock
         self._builder = builder
+        self._shares: list[float] = []  # of their plans, that trials came to
         self._deadline = 0.0
         self._overhead_s = 0.0
 
@@ -169,19 +172,25 @@ class Search:
         if not self._kept.tell_cost(trial, cost, self._limits.budget.excess(cost)):
             row.state = trials.OVER
             return
-        watch = Watch(trial, row, self._clock, self._time_left)
+        watch = Watch(trial, row, self._clock, self._fits)
         built = self._builder(self._splits, config, watch, device=self._device, stopped=stopped)
         best = [epoch for epoch in built.fitted.epochs if epoch.best][-1]
         watch.fill()
+        self._shares.append(watch.share)
         seconds = self._clock() - started
         self._kept.tell_complete(trial, score=best.score, loss=best.validation_loss, seconds=seconds)
         row.state, row.score = "complete", best.score
         if len(self._kept.complete) == 1:
             self._overhead_s += self._judging_s(built)
 
-    def _time_left(self, whole_s: float) -> float:
-        """Seconds left to a trial of `whole_s` seconds: the bundle must be made after it, by it or by the best."""
-        return self._deadline - self._clock() - self._final_s(max(whole_s, self._best_s()))
+    def _fits(self, spent_s: float, plan_s: float) -> bool:
+        """Whether a trial that has taken `spent_s` seconds, and would take `plan_s` if nothing ended it early, leaves
+        time for the bundle, by it or by the best.
+        """
+        share = statistics.median(self._shares) if self._shares else EARLY_SHARE
+        whole_s = max(spent_s, plan_s * share)
+        left_s = self._deadline - self._clock() - self._final_s(max(whole_s, self._best_s()))
+        return whole_s - spent_s <= left_s
 
     def _judging_s(self, built: Built) -> float:
         """Seconds to judge the bundle, by how long the validation rows take."""
@@ -195,7 +204,7 @@ class Search:
         self._kept.delete()
         needed = (trial_s * (1 + SLACK) + self._overhead_s) / 60
         return TrainingError(
-            f"--minutes {self._limits.minutes:g} is too few: the base recipe takes about {trial_s:.0f} s here, and "
+            f"--minutes {self._limits.minutes:g} is too few: the base recipe takes up to {trial_s:.0f} s here, and "
             f"its bundle as much again; at least {needed:.1f} minutes are needed, and several times that to search"
         )
 
@@ -219,11 +228,13 @@ class Search:
 class Watch:
     """Hears a trial's training: reports its epochs, and ends it where it can't be the best or there is no time."""
 
-    def __init__(self, trial: Trial, row: Row, clock: Callable[[], float], time_left: Callable[[float], float]) -> None:
+    def __init__(
+        self, trial: Trial, row: Row, clock: Callable[[], float], fits: Callable[[float, float], bool]
+    ) -> None:
         self._trial = trial
         self._row = row
         self._clock = clock
-        self._time_left = time_left
+        self._fits = fits
         self._started = clock()
         self._steps = 0
         self._done = 0
@@ -235,19 +246,24 @@ class Watch:
 
     def step(self, *, loss: float, tokens_per_s: float) -> None:  # noqa: ARG002 - what a bar shows
         self._done += 1
-        self._row.state = f"running, {self._done / self._steps:.0%}"
+        self._row.state = f"running, {self.share:.0%}"
         if self._done < max(TIMED_STEPS, TIMED_SHARE * self._steps):
             return
         spent_s = self._clock() - self._started
-        whole_s = spent_s / self._done * self._steps
-        if whole_s - spent_s > self._time_left(whole_s):
-            raise OutOfTime(whole_s)
+        plan_s = spent_s / self._done * self._steps
+        if not self._fits(spent_s, plan_s):
+            raise OutOfTime(plan_s)
 
     def epoch(self, result: EpochResult) -> None:
         self._best = max(self._best, result.score)
         self._row.score = self._best
         if self._report(10 * self._done // self._steps) and self._trial.should_prune():
             raise optuna.TrialPruned
+
+    @property
+    def share(self) -> float:
+        """Of the planned steps, that are done."""
+        return self._done / self._steps
 
     def fill(self) -> None:
         """A trial that ended early had its best from then on: the later ones are compared with it there too."""

@@ -297,10 +297,10 @@ def test_a_budget_that_nothing_keeps_is_an_error(
 
 
 class Clock:
-    """A second has passed whenever it is looked at."""
+    """So many seconds have passed whenever it is looked at."""
 
-    def __init__(self) -> None:
-        self.seconds = itertools.count()
+    def __init__(self, tick_s: float) -> None:
+        self.seconds = itertools.count(step=tick_s)
 
     def __call__(self) -> float:
         return float(next(self.seconds))
@@ -308,8 +308,9 @@ class Clock:
 
 def test_too_little_time_for_the_base_is_said_at_once(rows: Path, tmp_path: Path, base: TrainingConfig) -> None:
     """With what is needed; nothing is written."""
-    with pytest.raises(TrainingError, match=r"--minutes 0\.2 is too few: the base .* at least \d\.\d minutes"):
-        search(rows, tmp_path / "tuned", base, minutes=0.2, clock=Clock())
+    longer = base.model_copy(update={"least_steps": 60})
+    with pytest.raises(TrainingError, match=r"--minutes 0\.5 is too few: the base .* at least \d\.\d minutes"):
+        search(rows, tmp_path / "tuned", longer, minutes=0.5, clock=Clock(10))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -317,9 +318,9 @@ def test_the_search_ends_in_time_for_the_final_run(
     rows: Path, tmp_path: Path, base: TrainingConfig, built: Built
 ) -> None:
     """By its clock there is room for some trials, not for any number."""
-    found = search(rows, tmp_path / "tuned", base, Builder(built), minutes=2, clock=Clock())
-    assert 2 <= found.trials < 20
-    assert found.seconds <= 120
+    found = search(rows, tmp_path / "tuned", base, Builder(built), minutes=10, clock=Clock(20))
+    assert 2 <= found.trials <= 10
+    assert found.seconds <= 600
 
 
 @pytest.mark.parametrize(

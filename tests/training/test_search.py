@@ -24,7 +24,7 @@ def result(score: float) -> EpochResult:
 def run_trial(kept: Trials, scores: Sequence[float], *, steps: int = 10) -> dict[int, float]:
     """A trial with an epoch a step; what it reported."""
     trial = kept.next()
-    watch = Watch(trial, Row(trial.number), lambda: 0.0, lambda whole_s: 1.0)
+    watch = Watch(trial, Row(trial.number), lambda: 0.0, lambda spent_s, plan_s: True)
     watch.start(steps=steps, done=0)
     for score in scores:
         watch.step(loss=1.0, tokens_per_s=1.0)
@@ -67,7 +67,7 @@ def test_a_trial_that_would_take_too_long_ends_when_that_shows(tmp_path: Path, s
     """At 1 s a step, 200 steps leave no time for the bundle in 300 s, and 100 do."""
     clock, done = Clock(), 0
     watch = Watch(
-        Trials(tmp_path, TrainingConfig(), {}).next(), Row(0), clock, lambda whole_s: 300 - clock.now - whole_s
+        Trials(tmp_path, TrainingConfig(), {}).next(), Row(0), clock, lambda spent_s, plan_s: 2 * plan_s <= 300
     )
     watch.start(steps=steps, done=0)
     with suppress(OutOfTime):

@@ -28,6 +28,12 @@ LabelColumn = Annotated[
     str | None,
     typer.Option(help="the column, or key, of the label, or of a list of labels", show_default="label, or else labels"),
 ]
+Track = Annotated[
+    bool,
+    typer.Option(
+        "--track/--no-track", help="TensorBoard's files in .NAME.run; MLflow where MLFLOW_TRACKING_URI is set"
+    ),
+]
 Separator = Annotated[
     str | None, typer.Option("--label-separator", help="cuts the label column into several labels: multi-label")
 ]
@@ -79,9 +85,7 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="go on with a run that was cut off, to the same weights")
     ] = False,
-    track: Annotated[
-        bool, typer.Option("--track/--no-track", help="event files of TensorBoard in .NAME.run; MLFLOW_TRACKING_URI")
-    ] = True,
+    track: Track = True,
     print_recipe: Annotated[
         bool, typer.Option("--print-recipe", help="only print the settings as a recipe, each with what it means")
     ] = False,
@@ -137,6 +141,7 @@ def autotune(
     device: Device = "auto",
     force: Annotated[bool, typer.Option("--force", help="replace the bundle if it exists, and start over")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="go on with a search that was cut off")] = False,
+    track: Track = True,
 ) -> None:
     """Search for better settings, and make the bundle by them; the last line on stdout is its JSON summary."""
     with _clear_errors():
@@ -158,6 +163,7 @@ def autotune(
             limits=Limits(minutes, trials, Budget(max_mb, max_us_per_text)),
             overwrite=force,
             resume=resume,
+            track=track,
             offer=_offer_best,
         )
         print(json.dumps(asdict(outcome)))

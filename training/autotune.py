@@ -22,7 +22,7 @@ from training.config import TrainingConfig
 from training.data import Splits
 from training.errors import TrainingError
 from training.reading import Columns
-from training.search import Builder, Limits, Search
+from training.search import Builder, Clock, Limits, Search
 from training.trials import Trials
 
 
@@ -53,14 +53,16 @@ def autotune(
     limits: Limits,
     overwrite: bool = False,
     resume: bool = False,
+    track: bool = True,
     offer: Callable[[], bool] = lambda: False,
-    clock: Callable[[], float] = time.monotonic,
+    clock: Clock = time.monotonic,
     builder: Builder = build.build,
 ) -> Outcome:
     """Search around `base`, and write the bundle `out` by the best settings, with their recipe in it.
 
     The search's folder, `.<name>.tune` beside the bundle, has all trials, and stays; `resume` goes on with them, and
-    the time that they took counts. On Ctrl-C the search ends; `offer` then decides whether the best so far is made.
+    the time that they took counts. `track` is the final run's, as in run.run. On Ctrl-C the search ends; `offer` then
+    decides whether the best so far is made.
     Raises: TrainingError or BundleError; run.Stopped if it was stopped and the offer declined.
     """
     started = clock()
@@ -87,6 +89,7 @@ def autotune(
         console=console,
         overwrite=overwrite,
         resume=taken_up,
+        track=track,
         offer=offer,
     )
     kept.choose(None)

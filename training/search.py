@@ -3,7 +3,7 @@
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import optuna
 import torch
@@ -20,6 +20,8 @@ from training.errors import TrainingError
 from training.loop import EpochResult
 from training.progress import Row, TrialTable
 from training.trials import Trials
+
+Clock: TypeAlias = Callable[[], float]  # seconds
 
 # The final run may take so much longer than its trial: other work on the machine.
 SLACK = 1.15
@@ -77,7 +79,7 @@ class Search:
         *,
         device: torch.device,
         console: Console,
-        clock: Callable[[], float],
+        clock: Clock,
         builder: Builder,
     ) -> None:
         self._splits = splits
@@ -204,8 +206,8 @@ class Search:
         self._kept.delete()
         needed = (trial_s * (1 + SLACK) + self._overhead_s) / 60
         return TrainingError(
-            f"--minutes {self._limits.minutes:g} is too few: the base recipe takes up to {trial_s:.0f} s here, and "
-            f"its bundle as much again; at least {needed:.1f} minutes are needed, and several times that to search"
+            f"--minutes {self._limits.minutes:g} is too few: the base recipe takes up to {trial_s:.0f} s here, and its "
+            f"bundle as much again; that alone is {needed:.1f} minutes, and a search is several times as long"
         )
 
     def _without_result(self) -> TrainingError:

@@ -1,18 +1,20 @@
 """training.search and training.budget: when a trial ends, and what a classifier costs."""
 
+import io
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import optuna
 import pytest
+from rich.console import Console
 
 from model.bundle import Bundle
 from training import budget
 from training.budget import Budget, Cost
 from training.config import TrainingConfig
 from training.loop import EpochResult
-from training.progress import Row
+from training.progress import Row, TrialTable
 from training.search import OutOfTime, Watch
 from training.trials import Trials
 
@@ -100,3 +102,17 @@ def test_a_budget_says_what_is_over() -> None:
     assert Budget().excess(cost) == {}
     assert Budget(max_mb=2.0, max_us_per_text=400.0).excess(cost) == {"mb": 0.5, "us_per_text": 1.0}
     assert all(share <= 0 for share in Budget(max_mb=3.0, max_us_per_text=500.0).excess(cost).values())
+
+
+def test_the_table_has_the_last_trials_and_the_best() -> None:
+    """On a terminal; what differs from the base is shown as it is, brackets too."""
+    console = Console(file=io.StringIO(), force_terminal=True, width=120, color_system=None)
+    with TrialTable(console) as table:
+        table.add(Row(0, "complete", score=0.875, mb=1.5, us_per_text=250.0, seconds=9.0))
+        for number in range(1, 40):
+            table.add(Row(number, "failed: [red]", score=0.5, changes="hidden_size=32"))
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    rows = [line.split() for line in shown.splitlines() if "hidden_size=32" in line or "complete" in line]
+    assert ["0", "87.50%", "1.50", "250", "9", "complete"] in rows
+    assert ["39", "50.00%", "failed:", "[red]", "hidden_size=32"] in rows
+    assert not any(row[0] == "20" for row in rows)

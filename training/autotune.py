@@ -79,11 +79,16 @@ def autotune(
     best = kept[kept.chosen] if kept.chosen is not None else kept.best
     assert best is not None, "a search without a result has raised"
     kept.choose(best.number)
-    console.print(f"the best is trial {best.number}; its settings are run again for the bundle", highlight=False)
+    settings = kept.settings(best)
+    console.print(
+        f"the best is trial {best.number}, {space.shown(base, settings)}; it is run again for the bundle",
+        highlight=False,
+        soft_wrap=True,
+    )
     made = run.run(
         source,
         out,
-        kept.settings(best),
+        settings,
         columns=columns,
         device=device,
         console=console,

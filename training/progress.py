@@ -124,7 +124,7 @@ class TrialTable:
 
     def done(self, row: Row) -> None:
         if not self._console.is_terminal:
-            cells = [f"trial {row.number}", row.state, *filter(None, _cells(row)), row.changes or "the base recipe"]
+            cells = [f"trial {row.number}", row.state, *filter(None, _cells(row)), row.changes]
             self._console.print("  ".join(cells), highlight=False, soft_wrap=True, markup=False)
 
     def _table(self) -> Table:
@@ -132,7 +132,8 @@ class TrialTable:
         for name in ("trial", "validation", "MB", "µs a text", "s"):
             table.add_column(name, justify="right")
         table.add_column("")
-        table.add_column("settings that differ from the base's", overflow="fold")
+        # A line a trial, or the one that runs is below the end of the screen.
+        table.add_column("settings that differ from the base's", no_wrap=True, overflow="ellipsis")
         best = max((row for row in self._rows if row.state == "complete"), key=lambda row: row.score or 0, default=None)
         for row in self._rows:
             if row is best or row in self._rows[-MOST_TRIALS_SHOWN:]:

@@ -143,8 +143,7 @@ class Search:
     def _trial(self, table: TrialTable, stopped: Callable[[], bool]) -> None:
         trial = self._kept.next()
         config = self._kept.settings(trial)
-        changes = space.changes(self._kept.base, config)
-        row = Row(trial.number, changes=" ".join(f"{name}={value}" for name, value in changes.items()))
+        row = Row(trial.number, changes=space.shown(self._kept.base, config))
         table.add(row)
         started = self._clock()
         try:
@@ -158,7 +157,7 @@ class Search:
         except OutOfTime as error:
             row.state = f"no time: {error}"
             self._kept.tell_failed(trial, row.state)
-            if changes == {}:
+            if config == self._kept.base:
                 raise self._too_short(error.seconds) from None
         except (TrainingError, ModelError, MemoryError, RuntimeError) as error:  # torch's lack of memory is the last
             row.state = f"failed: {error}".splitlines()[0]

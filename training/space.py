@@ -57,6 +57,11 @@ def changes(base: TrainingConfig, config: TrainingConfig) -> dict[str, Any]:
     return {name: value for name, value in config.model_dump().items() if value != getattr(base, name)}
 
 
+def shown(base: TrainingConfig, config: TrainingConfig) -> str:
+    """The same for people; of the base itself that it is the base."""
+    return " ".join(f"{name}={value}" for name, value in changes(base, config).items()) or "the base recipe"
+
+
 def _whole(base: int, low: int, high: int, *, log: bool = False) -> IntDistribution:
     return IntDistribution(min(low, base), max(high, base), log=log)
 

@@ -112,7 +112,9 @@ def _part(name: str, texts: Sequence[str], labels: Sequence[Labels] | None) -> P
         rows=len(texts),
         empty=sum(not text.strip() for text in texts),
         characters=Characters(
-            median=float(np.median(lengths)), p95=float(np.quantile(lengths, 0.95)), longest=int(lengths.max())
+            median=float(np.median(lengths)),
+            p95=round(float(np.quantile(lengths, 0.95)), 1),
+            longest=int(lengths.max()),
         ),
         scripts=scripts(texts),
         labels=dict(sorted(Counter(label for row in labels or () for label in row).items())),

@@ -32,8 +32,6 @@ FEW_ROWS = 10
 # The largest class so many times the smallest, or so much of all rows: accuracy alone misleads.
 SKEW = 20
 MAJORITY = 0.8
-# So many labels that look wrong are worth an afternoon.
-MANY_SUSPECTS = 0.05
 # More names make no sentence.
 NAMED = 5
 
@@ -106,12 +104,14 @@ def _leaks(repeats: Sequence[Repeats]) -> Iterator[Finding]:
             continue
         texts = found.folded.rows - found.empty
         if texts or found.near.rows:
-            exact = "also" if found.exact.rows else "nearly" if not texts else "but for case and white space"
-            rows = found.exact.rows or found.folded.rows or found.near.rows
+            where = f"also in {found.among}"
+            if not found.exact.rows:
+                where = f"in {found.among} but for case and white space" if texts else f"nearly in {found.among}"
+            rows = found.exact.rows or texts or found.near.rows
             yield _finding(
                 "serious" if texts >= SERIOUS_SHARE * found.rows else "warning",
-                f"{rows:,} of {found.rows:,} {found.part} texts are {exact} in {found.among}",
-                _repeated(found) + ("; drop_repeats leaves rows of train out for them" if texts else ""),
+                f"{rows:,} of {found.rows:,} {found.part} texts are {where}",
+                _repeated(found),
             )
 
 
@@ -172,10 +172,10 @@ def _skew(train: Examples) -> Iterator[Finding]:
 def _suspected(suspected: int | None, rows: int) -> Iterator[Finding]:
     if suspected:
         yield _finding(
-            "warning" if suspected >= MANY_SUSPECTS * rows else "note",
-            f"{suspected:,} of {rows:,} train labels look wrong",
-            f"{suspected / rows:.2%}, to a linear model that didn't see them (confident learning); "
-            "the worst are listed, and many will be right",
+            "note",
+            f"{suspected:,} of {rows:,} rows of train may have a wrong label",
+            f"{suspected / rows:.2%}, to a linear model that didn't see them (confident learning); where that model is "
+            "often wrong, most of them will be right: look at the worst",
         )
 
 

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from model import bundle
 from model.classifier import Classifier
-from training import build, data, evaluate, loop, progress, provenance
+from training import build, checks, data, evaluate, loop, progress, provenance, rival
 from training.build import Built
 from training.checkpoint import Checkpoints
 from training.config import TrainingConfig
@@ -76,13 +76,18 @@ def run(
 
     parts = data.read(source, columns)
     splits = data.split(parts, config)
-    _tell(console, splits, chosen)
     kept = _checkpoints(out, config, splits, overwrite=overwrite, resume=resume)
+    checked = checks.check(
+        parts, seed=config.seed, find_label_errors=config.find_label_errors, keep_texts=config.keep_texts
+    )
+    progress.show_check(console, checked)
+    _tell(console, splits, chosen)
     built = _build(splits, config, kept, device=chosen, console=console, offer=offer)
 
     judged = {"valid": splits.validation} | ({"test": splits.test} if splits.test is not None else {})
     answers = {name: evaluate.answer(built.classifier, examples) for name, examples in judged.items()}
     reports = {name: evaluate.report(found) for name, found in answers.items()}
+    compared = _compare(splits, judged, answers, config) if config.rival else None
     manifest = bundle.write(
         out,
         bundle.Parts(
@@ -94,6 +99,8 @@ def run(
             probes=_probes(built.classifier, splits.validation.texts if config.keep_texts else _sample_texts()),
             report={
                 **_figures(built, reports),
+                "checks": checked.model_dump(),
+                "rival": compared,
                 "mistakes": _mistakes(judged, answers) if config.keep_texts else None,
                 **_origin(config, parts, splits, device=chosen),
                 "seconds": round(time.perf_counter() - started, 1),
@@ -107,6 +114,8 @@ def run(
     kept.delete()
     for name, report in reports.items():
         progress.show_report(console, report, title=f"{out.name} on {name}")
+    if compared is not None:
+        progress.show_rival(console, compared)
     return Outcome(
         bundle=str(out),
         version=manifest.version,
@@ -220,6 +229,15 @@ def _figures(built: Built, reports: dict[str, Report]) -> dict[str, Any]:
         "history": built.fitted.history,
         "tokens_per_s": round(built.fitted.tokens_per_s),
     }
+
+
+def _compare(
+    splits: Splits, judged: dict[str, Examples], answers: dict[str, Answers], config: TrainingConfig
+) -> dict[str, Any]:
+    """The linear model on the same rows: test where there is one."""
+    split = list(judged)[-1]
+    fitted = rival.fit(splits, config.seed)
+    return rival.compare(fitted, answers[split], judged[split].texts, split=split, seed=config.seed)
 
 
 def _mistakes(judged: dict[str, Examples], answers: dict[str, Answers]) -> list[dict[str, Any]]:

@@ -18,6 +18,8 @@ from training.loop import EpochResult
 # A confusing wall of rows otherwise; the report in the bundle has every class.
 MOST_CLASSES_SHOWN = 40
 MOST_SCRIPTS_SHOWN = 3
+# Characters of a suspect's text: a line on a terminal.
+EXCERPT = 100
 STYLES: dict[Severity, str] = {"serious": "bold red", "warning": "yellow", "note": "dim"}
 
 
@@ -114,18 +116,12 @@ def show_check(console: Console, check: DataCheck, *, title: str = "data, as it 
 
 
 def show_suspects(console: Console, suspects: Sequence[Suspect]) -> None:
-    """Rows of train whose labels look wrong, the worst first."""
-    table = Table(title="labels to look at, the worst first", title_justify="left")
-    table.add_column("row", justify="right")
-    for name in ("labels", "suggested"):
-        table.add_column(name)
-    table.add_column("score", justify="right")
-    table.add_column("text", no_wrap=True, overflow="ellipsis")
+    """Rows of train whose labels look wrong, a line each, the worst first."""
     for found in suspects:
-        labels, suggested = (Text(", ".join(names)) for names in (found.labels, found.suggested))
-        text = Text(" ".join((found.text or "").split()))
-        table.add_row(f"{found.row:,}", labels, suggested, f"{found.score:.3f}", text)
-    console.print(table)
+        labels, suggested = (", ".join(names) or "no label" for names in (found.labels, found.suggested))
+        text = " ".join((found.text or "").split())[:EXCERPT]
+        line = f"row {found.row:,}: {labels} → {suggested}? ({found.score:.3f})  {text}"
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def show_rival(console: Console, rival: Mapping[str, Any]) -> None:

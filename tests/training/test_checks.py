@@ -156,11 +156,12 @@ def test_skew_is_told(tmp_path: Path) -> None:
 
 def test_flipped_labels_are_the_first_suspects(tmp_path: Path) -> None:
     """With the row in the file, the label given and the one suggested; the same every time."""
-    rows = reviews(200)
-    for place in (11, 101):
+    rows = reviews(400)
+    flipped = range(11, 400, 20)
+    for place in flipped:
         rows[place] = (rows[place][0], "down")
     found = check(tmp_path, train=rows)
-    assert sorted(suspect.row for suspect in found.suspects[:2]) == [12, 102]
+    assert {suspect.row - 1 for suspect in found.suspects[:10]} <= set(flipped)
     assert (found.suspects[0].labels, found.suspects[0].suggested) == (["down"], ["up"])
     assert found == check(tmp_path, train=rows)
 

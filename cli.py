@@ -38,6 +38,8 @@ Separator = Annotated[
     str | None, typer.Option("--label-separator", help="cuts the label column into several labels: multi-label")
 ]
 
+# Suspects that `check` shows; --json gives all.
+WORST = 10
 # Texts in memory at a time, in `classify`.
 CHUNK = 1024
 
@@ -171,6 +173,37 @@ def autotune(
 
 def _offer_best() -> bool:
     return sys.stdin.isatty() and typer.confirm("Write the best so far as the bundle?", err=True)
+
+
+@app.command()
+def check(
+    data: Annotated[Path, typer.Argument(help="a folder with train (valid, test, unlabelled), or one file")],
+    as_json: Annotated[bool, typer.Option("--json", help="everything as one JSON line, with all suspects")] = False,
+    text_column: TextColumn = "text",
+    label_column: LabelColumn = None,
+    separator: Separator = None,
+    seed: Annotated[int, typer.Option(help="fixes the folds of the search for wrong labels")] = 0,
+) -> None:
+    """Look at labelled text before training: repeats, leaks, labels that look wrong.
+
+    Exits with 1 where something serious was found, and with 2 where the data can't be read.
+    """
+    with _clear_errors():
+        from rich.console import Console
+
+        from training import checks, progress
+        from training import data as reader
+        from training.reading import Columns
+
+        parts = reader.read(data, Columns(text_column, label_column, separator))
+        found = checks.check(parts, seed=seed, most=None if as_json else WORST)
+        if as_json:
+            print(found.model_dump_json())
+        else:
+            progress.show_check(Console(), found, title=f"{data}, as it was read")
+            progress.show_suspects(Console(), found.suspects)
+    if found.serious:
+        raise typer.Exit(1)
 
 
 @app.command()

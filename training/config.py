@@ -116,6 +116,13 @@ class TrainingConfig(BaseModel):
         float, Field(ge=0, lt=1, description="of the moving average of the weights, which is what is kept")
     ] = 0.999
 
+    rival: Annotated[
+        bool, Field(description="fit a linear model to the same splits, and say whether it is as good")
+    ] = True
+    find_label_errors: Annotated[
+        bool, Field(description="look for rows of train whose labels look wrong; repeats and the like always are")
+    ] = True
+
     keep_texts: Annotated[
         bool, Field(description="texts of the data in the bundle: probes, and in its report mistakes and suspects")
     ] = True

@@ -1,6 +1,7 @@
 """Labelled text to splits: read, validate, hold out, drop what repeats."""
 
 import hashlib
+import os
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from training.config import TrainingConfig
 from training.errors import DataError
 from training.reading import SUFFIXES, Columns, Examples
 
+# What a network may have: model.config.NetworkConfig.classes.
+MOST_CLASSES = 10_000
 SAMPLE = Path(__file__).parent / "sample" / "messages.jsonl"
 
 
@@ -98,10 +101,15 @@ def split(parts: Parts, config: TrainingConfig) -> Splits:
 
 
 def _files(data: Path) -> dict[str, Path]:
-    if data.is_file():
-        return {"train": data}
-    if not data.is_dir():
-        raise DataError(f"{data} doesn't exist")
+    try:
+        if data.is_file():
+            return {"train": data}
+        if not data.is_dir():
+            raise DataError(
+                f"{data} is neither a file nor a folder" if os.path.lexists(data) else f"{data} doesn't exist"
+            )
+    except OSError as error:
+        raise DataError(f"{_short(data)} can't be read: {error.strerror}") from None
     found = {name: _file(data, name) for name in ("train", "valid", "test", "unlabelled")}
     paths = {name: path for name, path in found.items() if path is not None}
     if "train" not in paths:
@@ -109,8 +117,15 @@ def _files(data: Path) -> dict[str, Path]:
     return paths
 
 
+def _short(path: Path) -> str:
+    return shown if len(shown := str(path)) <= 200 else f"{shown[:197]}…"
+
+
 def _file(folder: Path, name: str) -> Path | None:
-    found = [path for suffix in SUFFIXES if (path := folder / (name + suffix)).is_file()]
+    found = [path for suffix in SUFFIXES if os.path.lexists(path := folder / (name + suffix))]
+    for path in found:
+        if not path.is_file():
+            raise DataError(f"{path} is no file")
     if len(found) > 1:
         raise DataError(f"{folder} has {' and '.join(path.name for path in found)}; one of them can be {name}")
     return found[0] if found else None
@@ -121,6 +136,12 @@ def _check_classes(path: Path, train: Examples) -> None:
     if len(labels) < 2:
         what = f"one class only ({next(iter(labels))!r})" if labels else "no label in any row"
         raise DataError(f"{path} has {what}; at least 2 are needed")
+    if len(labels) > MOST_CLASSES:
+        raise DataError(
+            f"{path} has {len(labels):,} classes; the limit is {MOST_CLASSES:,} (is the label column the right one?)"
+        )
+    if not any(text.strip() for text in train.texts):
+        raise DataError(f"{path}: every text is empty or white space (is the text column the right one?)")
     if len(train) < 3 * len(labels):
         raise DataError(
             f"{path} has {len(train):,} rows for {len(labels):,} classes; at least 3 rows a class are needed "

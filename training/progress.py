@@ -1,23 +1,32 @@
 """How a run tells a person how far it is: a live bar on a terminal, a line an epoch elsewhere. On stderr."""
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console
 from rich.live import Live
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
+from training.checks import DataCheck, Suspect
 from training.evaluate import Report
+from training.findings import Severity
 from training.loop import EpochResult
 from training.loop import Progress as Listener
 
 # A confusing wall of rows otherwise; the report in the bundle has every class.
 MOST_CLASSES_SHOWN = 40
 MOST_TRIALS_SHOWN = 15
+MOST_SCRIPTS_SHOWN = 3
+# Characters of a suspect's text: a line on a terminal.
+EXCERPT = 100
+STYLES: dict[Severity, str] = {"serious": "bold red", "warning": "yellow", "note": "dim"}
 
 
 class Together:
@@ -178,3 +187,34 @@ def show_report(console: Console, report: Report, *, title: str) -> None:
         f"   {report.rows:,} rows, {report.truncated:,} cut"
     )
     print_line(f"ECE {report.ece:.4f}, 95 % interval {low:.4f} to {high:.4f}; chance alone {report.ece_floor:.4f}")
+
+
+def show_check(console: Console, check: DataCheck, *, title: str = "data, as it was read") -> None:
+    """A line a part, then the findings, the serious ones first."""
+    table = Table(title=title, title_justify="left")
+    table.add_column("part")
+    for name in ("rows", "classes", "empty", "characters", "95 %", "longest"):
+        table.add_column(name, justify="right")
+    table.add_column("scripts")
+    for part in check.parts:
+        figures = (len(part.labels), part.empty, part.characters.median, part.characters.p95, part.characters.longest)
+        scripts = ", ".join(f"{name} {share:.1%}" for name, share in list(part.scripts.items())[:MOST_SCRIPTS_SHOWN])
+        table.add_row(part.name, f"{part.rows:,}", *(f"{figure:,.0f}" for figure in figures), scripts)
+    console.print(table)
+    for finding in check.findings:
+        line = Text(f"{finding.severity}: ", style=STYLES[finding.severity])
+        console.print(line.append(f"{finding.title}: {finding.detail}", style="default"), soft_wrap=True)
+
+
+def show_suspects(console: Console, suspects: Sequence[Suspect]) -> None:
+    """Rows of train whose labels look wrong, a line each, the worst first."""
+    for found in suspects:
+        labels, suggested = (", ".join(names) or "no label" for names in (found.labels, found.suggested))
+        text = " ".join((found.text or "").split())[:EXCERPT]
+        line = f"row {found.row:,}: {labels} → {suggested}? ({found.score:.3f})  {text}"
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def show_rival(console: Console, rival: Mapping[str, Any]) -> None:
+    """The verdict."""
+    console.print(rival["verdict"], highlight=False, soft_wrap=True)

@@ -1,22 +1,29 @@
 """Files to labelled texts: every format read the same way, every fault named by file and line."""
 
+import codecs
 import csv
 import difflib
 import gzip
 import hashlib
 import json
 import math
+import os
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 
 from model.config import Kind
 from training.errors import DataError
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".csv", ".tsv", ".parquet")
+
+# A line is read whole. The longest document anyone classifies is a book, of about 2 MiB.
+MOST_LINE_BYTES = 16 << 20
+# A label is a name; anything longer is another column.
+MOST_LABEL_CHARACTERS = 500
 
 # The labels of one row: exactly one in single-label data, any number in multi-label data.
 Labels: TypeAlias = tuple[str, ...]
@@ -63,6 +70,10 @@ class Examples:
 
 def read(path: Path, columns: Columns) -> Examples:
     """All rows of one file. Raises: DataError that names the file and the line."""
+    if columns.text == (columns.label or ""):
+        raise DataError(f"{path}: the text and the label can't both be in column {columns.text!r}")
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise DataError(f"{path} is no file")  # a pipe would be waited for
     texts: list[str] = []
     labels: list[Labels] = []
     kinds: dict[Kind, int] = {}  # with the line where each was seen first
@@ -90,7 +101,7 @@ def plain_texts(path: Path) -> Iterator[str]:
         yield line.rstrip("\r\n")
 
 
-def stream_texts(stream: Iterable[bytes], columns: Columns, *, jsonl: bool) -> Iterator[str]:
+def stream_texts(stream: BinaryIO, columns: Columns, *, jsonl: bool) -> Iterator[str]:
     """A text a line, or a JSON object a line, as they come. Raises: DataError."""
     path = Path("stdin")
     lines = _decoded(stream, path)
@@ -132,10 +143,18 @@ def _label(value: Any, key: str, path: Path, line: int) -> str:
         value = int(value)
     if not isinstance(value, str | int):
         raise DataError(f"{path}, line {line}: {key!r} is {_shown(value)}, not a string or a whole number")
-    return _characters(str(value), key, path, line)
+    label = str(value)
+    if len(label) > MOST_LABEL_CHARACTERS:
+        raise DataError(
+            f"{path}, line {line}: {key!r} has {len(label):,} characters; a label may have {MOST_LABEL_CHARACTERS} "
+            "(is the label column the right one?)"
+        )
+    return _characters(label, key, path, line)
 
 
 def _characters(text: str, key: str, path: Path, line: int) -> str:
+    if "\0" in text:
+        raise DataError(f"{path}, line {line}: {key!r} has a NUL at character {text.index(chr(0))}, as binary data has")
     if any("\ud800" <= character <= "\udfff" for character in text):
         raise DataError(f"{path}, line {line}: {key!r} has a lone surrogate, which is no character")
     return text
@@ -152,16 +171,20 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
     try:
         with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as file:
-            yield from _decoded(file, path)
+            yield from _decoded(file, path)  # type: ignore[arg-type]  # gzip's class is no BinaryIO, but has its methods
     except FileNotFoundError:
         raise DataError(f"{path} doesn't exist") from None
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path} can't be read: {error}") from None
 
 
-def _decoded(file: Iterable[bytes], path: Path) -> Iterator[tuple[int, str]]:
+def _decoded(file: BinaryIO, path: Path) -> Iterator[tuple[int, str]]:
     """Numbered lines, with their ends: split at line feeds alone, as a text may hold other separators."""
-    for number, line in enumerate(file, start=1):
+    for number, line in enumerate(iter(lambda: file.readline(MOST_LINE_BYTES + 1), b""), start=1):
+        if len(line) > MOST_LINE_BYTES:
+            raise DataError(f"{path}, line {number}: longer than {MOST_LINE_BYTES:,} bytes, which is the limit")
+        if number == 1 and line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            raise DataError(f"{path}, line 1: begins as UTF-16 does; save the file as UTF-8")
         try:
             yield number, line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
@@ -171,8 +194,18 @@ def _decoded(file: Iterable[bytes], path: Path) -> Iterator[tuple[int, str]]:
             ) from None
 
 
+def _rows_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """The lines of a file of rows. Raises: DataError for what would be misread as one long row."""
+    for number, line in _lines(path):
+        if "\0" in line:
+            raise DataError(f"{path}, line {number}: has a NUL, as binary data and UTF-16 have; save the file as UTF-8")
+        if number == 1 and "\r" in line and not line.endswith("\n"):
+            raise DataError(f"{path}: its lines end in CR alone, as on old Macs; save it with LF or CRLF")
+        yield number, line
+
+
 def _jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    return _objects(_lines(path), path)
+    return _objects(_rows_lines(path), path)
 
 
 def _objects(lines: Iterable[tuple[int, str]], path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -180,26 +213,39 @@ def _objects(lines: Iterable[tuple[int, str]], path: Path) -> Iterator[tuple[int
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = json.loads(line, object_pairs_hook=_unrepeated)
         except (ValueError, RecursionError) as error:
-            raise DataError(f"{path}, line {number}: broken JSON: {error}") from None
+            hint = "" if line.strip() not in {"[", "{"} else "; each line must be a whole object: jq -c can write it so"
+            raise DataError(f"{path}, line {number}: broken JSON: {error}{hint}") from None
         if not isinstance(row, dict):
-            raise DataError(f"{path}, line {number}: {_shown(row)} isn't an object with keys")
+            raise DataError(f"{path}, line {number}: {_shown(row)} isn't an object with keys; each line must be one")
         yield number, row
 
 
+def _unrepeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Python alone would take the last of two values. Raises: ValueError."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError(f"two keys are named {_repeated([key for key, _ in pairs])!r}")
+    return found
+
+
+def _repeated(names: Iterable[str]) -> str | None:
+    """The first name that is there twice."""
+    return next((name for name, count in Counter(names).items() if count > 1), None)
+
+
 def _separated(path: Path, delimiter: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    # A field may be a whole document: the module's own limit of 128 KiB would refuse it.
-    csv.field_size_limit(1 << 30)
-    reader = csv.reader((line for _, line in _lines(path)), delimiter=delimiter, strict=True)
+    # A field may be a whole document: the module's own limit of 128 KiB would refuse it. Where a quote is never closed,
+    # the rest of the file would be one field.
+    csv.field_size_limit(MOST_LINE_BYTES)
+    reader = csv.reader((line for _, line in _rows_lines(path)), delimiter=delimiter, strict=True)
     start = 1
     try:
         header = next(reader, None)
         if header is None:
             raise DataError(f"{path} has no rows")
-        repeated = [name for name, count in Counter(header).items() if count > 1]
-        if repeated:
-            raise DataError(f"{path}, line 1: two columns are named {repeated[0]!r}")
+        _check_header(path, header, delimiter)
         start = reader.line_num + 1
         for values in reader:
             if values:
@@ -209,9 +255,21 @@ def _separated(path: Path, delimiter: str) -> Iterator[tuple[int, dict[str, Any]
         raise DataError(f"{path}, line {start}: broken CSV: {error}") from None
 
 
+def _check_header(path: Path, header: list[str], delimiter: str) -> None:
+    if (name := _repeated(header)) is not None:
+        raise DataError(f"{path}, line 1: two columns are named {name!r}")
+    other = [sign for sign in ";\t|," if len(header) == 1 and sign in header[0]]
+    if other:
+        raise DataError(
+            f"{path}, line 1: fields seem to be separated by {other[0]!r}; a file of this name must have {delimiter!r}"
+        )
+
+
 def _record(header: list[str], values: list[str], path: Path, line: int) -> dict[str, Any]:
     if len(values) != len(header):
         raise DataError(f"{path}, line {line}: {len(values)} fields; the header has {len(header)}")
+    if values == header:
+        raise DataError(f"{path}, line {line}: the header again; were files joined?")
     return dict(zip(header, values, strict=True))
 
 
@@ -221,12 +279,14 @@ def _parquet(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
+            if (name := _repeated(file.schema_arrow.names)) is not None:
+                raise DataError(f"{path}: two columns are named {name!r}")
             number = 0
             for batch in file.iter_batches():
                 for row in batch.to_pylist():
                     number += 1
                     yield number, row
-    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
+    except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
         raise DataError(f"{path} can't be read as parquet: {error}") from None
 
 

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from model import bundle
 from model.classifier import Classifier
-from training import build, data, evaluate, loop, page, progress, provenance, tracking
+from training import build, checks, data, evaluate, loop, page, progress, provenance, rival, tracking
 from training.build import Built
 from training.checkpoint import Checkpoints
 from training.config import TrainingConfig
@@ -79,19 +79,26 @@ def run(
 
     parts = data.read(source, columns)
     splits = data.split(parts, config)
-    _tell(console, splits, chosen)
     kept = _checkpoints(out, config, splits, overwrite=overwrite, resume=resume)
+    checked = checks.check(
+        parts, seed=config.seed, find_label_errors=config.find_label_errors, keep_texts=config.keep_texts
+    )
+    progress.show_check(console, checked)
+    _tell(console, splits, chosen)
     tracked = tracking.tracker(kept.folder, out.name, config, console, on=track)
     built = _build(splits, config, kept, tracked, device=chosen, console=console, offer=offer)
 
     judged = {"valid": splits.validation} | ({"test": splits.test} if splits.test is not None else {})
     answers = {name: evaluate.answer(built.classifier, examples) for name, examples in judged.items()}
     reports = {name: evaluate.report(found) for name, found in answers.items()}
+    compared = _compare(splits, judged, answers, config) if config.rival else None
     created = datetime.now(UTC)
     document = {
         "name": out.name,
         "created": created.isoformat(timespec="seconds"),
         **_figures(built, reports),
+        "checks": checked.model_dump(),
+        "rival": compared,
         "mistakes": _mistakes(judged, answers) if config.keep_texts else None,
         **_origin(config, parts, splits, device=chosen),
         "seconds": round(time.perf_counter() - started, 1),
@@ -116,6 +123,8 @@ def run(
     tracked.result({name: report.summary() for name, report in reports.items()})
     for name, report in reports.items():
         progress.show_report(console, report, title=f"{out.name} on {name}")
+    if compared is not None:
+        progress.show_rival(console, compared)
     return Outcome(
         bundle=str(out),
         version=manifest.version,
@@ -231,6 +240,15 @@ def _figures(built: Built, reports: dict[str, Report]) -> dict[str, Any]:
         "history": built.fitted.history,
         "tokens_per_s": round(built.fitted.tokens_per_s),
     }
+
+
+def _compare(
+    splits: Splits, judged: dict[str, Examples], answers: dict[str, Answers], config: TrainingConfig
+) -> dict[str, Any]:
+    """The linear model on the same rows: test where there is one."""
+    split = list(judged)[-1]
+    fitted = rival.fit(splits, config.seed)
+    return rival.compare(fitted, answers[split], judged[split].texts, split=split, seed=config.seed)
 
 
 def _mistakes(judged: dict[str, Examples], answers: dict[str, Answers]) -> list[dict[str, Any]]:

@@ -1,6 +1,5 @@
 """training.reading: every format, and what is refused."""
 
-import gzip
 import json
 from pathlib import Path
 
@@ -8,19 +7,10 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
+from tests.training.files import CSV, JSONL, ROWS, write, zipped
 from training import reading
 from training.errors import DataError
 from training.reading import Columns, Examples
-
-ROWS = [(f"text {number}", "ab"[number % 2]) for number in range(40)]
-JSONL = "".join(f'{{"text": "{text}", "label": "{label}"}}\n' for text, label in ROWS)
-CSV = "text,label\n" + "".join(f"{text},{label}\n" for text, label in ROWS)
-
-
-def write(folder: Path, name: str, content: str | bytes) -> Path:
-    path = folder / name
-    path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return path
 
 
 def write_every_format(folder: Path) -> list[Path]:
@@ -29,7 +19,7 @@ def write_every_format(folder: Path) -> list[Path]:
     pyarrow.parquet.write_table(table, folder / "a.parquet")
     return [
         write(folder, "a.jsonl", JSONL),
-        write(folder, "a.jsonl.gz", gzip.compress(JSONL.encode())),
+        write(folder, "a.jsonl.gz", zipped(JSONL)),
         write(folder, "a.csv", "\ufeff" + CSV),  # as Excel writes it
         write(folder, "a.tsv", CSV.replace(",", "\t").replace("\n", "\r\n")),
         folder / "a.parquet",

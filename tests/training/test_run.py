@@ -126,6 +126,25 @@ def test_texts_stay_in_the_house_when_told(data: Path, tmp_path: Path) -> None:
         assert b"number 1" not in path.read_bytes(), path.name
 
 
+def test_the_report_has_the_checks_and_the_rival(trained: tuple[Path, dict[str, Any]]) -> None:
+    """What is wrong with the data, and what a linear model makes of it."""
+    report = Bundle.open(trained[0]).report
+    assert [part["rows"] for part in report["checks"]["parts"]] == [len(ROWS)]
+    assert report["rival"]["split"] == "test"
+    assert report["rival"]["accuracy"] == 1.0
+    assert report["rival"]["verdict"].startswith("The linear model is as good")
+
+
+def test_the_checks_that_cost_and_the_rival_can_be_left_out(data: Path, tmp_path: Path) -> None:
+    """By their settings; what is quick is always looked at."""
+    off = ("--set", "rival=false", "--set", "find_label_errors=false", "--set", "epochs=1")
+    result = lembra("train", data, "--out", tmp_path / "quick", *QUICK, *off)
+    assert result.exit_code == 0, result.output
+    report = Bundle.open(tmp_path / "quick").report
+    assert (report["rival"], report["checks"]["suspected"], report["checks"]["suspects"]) == (None, None, [])
+    assert "linear model" not in result.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

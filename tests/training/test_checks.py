@@ -1,0 +1,231 @@
+"""training.checks, repeats, findings and label_errors: what is found in data, and how bad it is said to be."""
+
+import json
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner, Result
+
+import cli
+from tests.training.files import CSV, write, write_rows
+from training import checks, data, label_errors, repeats
+from training.checks import DataCheck
+from training.reading import Columns, Examples
+
+GOOD = ["a", "warm", "clever", "story", "told", "with", "great", "charm", "by", "fine", "players"]
+BAD = ["a", "dull", "silly", "mess", "that", "wastes", "two", "long", "hours", "of", "life"]
+
+
+def reviews(count: int, *, seed: int = 0) -> list[tuple[str, str]]:
+    """Distinct texts whose words tell their label."""
+    rng = random.Random(seed)
+    return [
+        (f"{seed}.{number} " + " ".join(rng.choices(GOOD if number % 2 else BAD, k=12)), ("down", "up")[number % 2])
+        for number in range(count)
+    ]
+
+
+def check(folder: Path, **parts: Sequence[tuple[str, Any]]) -> DataCheck:
+    for name, rows in parts.items():
+        write_rows(folder, f"{name}.jsonl", rows)
+    return checks.check(data.read(folder, Columns()))
+
+
+def titles(found: DataCheck, severity: str) -> str:
+    return "; ".join(finding.title for finding in found.findings if finding.severity == severity)
+
+
+def lembra(*arguments: object) -> Result:
+    return CliRunner().invoke(cli.app, ["check", *map(str, arguments)])
+
+
+def test_clean_data_has_nothing_serious(tmp_path: Path) -> None:
+    """And no warning; every part is described."""
+    found = check(tmp_path, train=reviews(60), test=reviews(20, seed=1))
+    assert (titles(found, "serious"), titles(found, "warning"), found.serious) == ("", "", False)
+    assert [(part.name, part.rows, part.labels) for part in found.parts] == [
+        ("train", 60, {"down": 30, "up": 30}),
+        ("test", 20, {"down": 10, "up": 10}),
+    ]
+
+
+def test_lengths_scripts_and_empty_texts_of_a_part(tmp_path: Path) -> None:
+    """Scripts are shares of letters: digits and signs have none."""
+    found = check(tmp_path, train=[("abc 12!", "x"), ("где", "y"), (" \t", "x"), ("日本", "y")])
+    part = found.parts[0]
+    assert part.empty == 1
+    assert (part.characters.median, part.characters.longest) == (2.5, 7)
+    assert part.scripts == {"Latin": 0.375, "Cyrillic": 0.375, "Han": 0.25}
+    assert "1 of 4 train texts are empty" in titles(found, "serious")
+
+
+def test_repeats_across_parts_are_counted_each_way(tmp_path: Path) -> None:
+    """To the letter, but for case and white space, nearly; and those that carry another label."""
+    long = "the quick brown fox jumps over the lazy dog, and then it sleeps until the sun goes down behind the hills"
+    train = [*reviews(40), ("one text", "up"), ("Another text", "up"), (long, "up")]
+    test = [("one text", "up"), ("one text", "down"), ("another  TEXT", "up"), (long + "!", "down"), ("unseen", "up")]
+    found = check(tmp_path, train=train, test=test)
+    (across,) = (one for one in found.repeats if (one.part, one.among) == ("test", "train"))
+    assert across.rows == 5
+    assert across.exact == repeats.Copies(rows=2, other_labels=1)
+    assert across.folded == repeats.Copies(rows=3, other_labels=1)
+    assert across.near == repeats.Copies(rows=1, other_labels=1)
+    assert "2 of 5 test texts are also in train" in titles(found, "serious")
+
+
+def test_a_leak_below_one_percent_is_a_warning(tmp_path: Path) -> None:
+    """It can't move the figures that much."""
+    train = reviews(60)
+    found = check(tmp_path, train=train, test=[*reviews(200, seed=1), train[0]])
+    assert "1 of 201 test texts are also in train" in titles(found, "warning")
+    assert not found.serious
+
+
+def test_empty_texts_are_no_leak(tmp_path: Path) -> None:
+    """They are counted among the repeats, and said to be empty."""
+    train = [*reviews(300), ("", "up"), ("  ", "down")]
+    found = check(tmp_path, train=train, test=[*reviews(200, seed=1), ("", "down")])
+    (across,) = (one for one in found.repeats if (one.part, one.among) == ("test", "train"))
+    assert (across.exact, across.folded.rows, across.empty) == (repeats.Copies(rows=1, other_labels=1), 1, 1)
+    assert found.conflicts.texts == 0
+    assert not found.serious
+
+
+def test_repeats_inside_a_part_and_with_unlabelled(tmp_path: Path) -> None:
+    """Rows beyond the first; unlabelled rows have no labels to differ."""
+    write(tmp_path, "unlabelled.jsonl", '{"text": "same"}\n{"text": "other"}\n')
+    found = check(tmp_path, train=[*reviews(40), ("same", "up"), ("same", "up"), ("same", "down")])
+    by_pair = {(one.part, one.among): one for one in found.repeats}
+    assert by_pair["train", "train"].exact == repeats.Copies(rows=2, other_labels=1)
+    assert by_pair["train", "unlabelled"].exact == repeats.Copies(rows=3, other_labels=None)
+    assert by_pair["unlabelled", "unlabelled"].exact.rows == 0
+    assert found.conflicts == repeats.Conflicts(texts=1, rows=3)
+    assert "1 texts of train have different labels" in titles(found, "serious")
+
+
+def test_near_is_a_jaccard_similarity_of_four_fifths() -> None:
+    """Whatever the script; short and unlike texts are near nothing."""
+    english = "this is a sentence of some length about nothing in particular, written for a test"
+    chinese = "这是一个关于没有什么特别事情的有一定长度的句子，是为测试而写的，没有其他的目的"
+    texts = [english, english.replace("sentence", "sentences"), chinese, chinese + "。", "abc", "abd", english[:40]]
+    near = repeats.near_texts(texts)
+    assert near == {texts[0]: [texts[1]], texts[1]: [texts[0]], texts[2]: [texts[3]], texts[3]: [texts[2]]}
+
+
+def test_near_texts_are_those_of_a_full_comparison() -> None:
+    """MinHash finds what comparing every pair finds."""
+    rng = random.Random(0)
+    words = [f"w{number}" for number in range(200)]
+    texts = [" ".join(rng.choices(words, k=40)) for _ in range(30)]
+    for text in list(texts):
+        changed = text.split()
+        for place in rng.sample(range(40), k=rng.randrange(1, 5)):
+            changed[place] = rng.choice(words)
+        texts.append(" ".join(changed))
+    shingles = [{text[i : i + 5] for i in range(len(text) - 4)} for text in texts]
+    expected = {
+        (a, b)
+        for a, one in enumerate(shingles)
+        for b, other in enumerate(shingles)
+        if a != b and len(one & other) >= 0.8 * len(one | other)
+    }
+    assert expected
+    near = repeats.near_texts(texts)
+    assert {(texts.index(one), texts.index(other)) for one, others in near.items() for other in others} == expected
+
+
+def test_labels_that_cannot_be_learnt_are_serious(tmp_path: Path) -> None:
+    """Unknown to train, too rare, or the same but for case and spaces."""
+    train = [*reviews(60), ("one", "rare"), ("two", "Up "), ("three", "Up "), ("four", "Up ")]
+    found = check(tmp_path, train=train, test=[("x", "new"), ("y", "up")])
+    serious = titles(found, "serious")
+    assert "1 labels of test are not in train" in serious
+    assert "1 classes have fewer than 3 rows" in serious
+    assert "labels that differ in case or spaces only" in serious
+
+
+def test_skew_is_told(tmp_path: Path) -> None:
+    """Nine rows of ten are of one class."""
+    found = check(tmp_path, train=[row for row in reviews(200) if row[1] == "up"] + reviews(22, seed=1))
+    assert "the classes are skewed: 'up' has 111 rows, 'down' 11" in titles(found, "warning")
+
+
+def test_flipped_labels_are_the_first_suspects(tmp_path: Path) -> None:
+    """With the row in the file, the label given and the one suggested; the same every time."""
+    rows = reviews(400)
+    flipped = range(11, 400, 20)
+    for place in flipped:
+        rows[place] = (rows[place][0], "down")
+    found = check(tmp_path, train=rows)
+    assert {suspect.row - 1 for suspect in found.suspects[:10]} <= set(flipped)
+    assert (found.suspects[0].labels, found.suspects[0].suggested) == (["down"], ["up"])
+    assert found == check(tmp_path, train=rows)
+
+
+def test_labels_of_several_are_suspected_one_by_one(tmp_path: Path) -> None:
+    """A missing label is added, the other one stays."""
+    rng = random.Random(0)
+    rows = []
+    for number in range(300):
+        labels = [label for label in ("food", "service") if rng.random() < 0.5]
+        rows.append((f"{number} " + " ".join(f"{label} {label}s" for label in labels) + " and so on", labels))
+    wrong = next(place for place, (_, labels) in enumerate(rows) if labels == ["food", "service"])
+    rows[wrong] = (rows[wrong][0], ["food"])
+    worst = check(tmp_path, train=rows).suspects[0]
+    assert (worst.row, worst.labels, worst.suggested) == (wrong + 1, ["food"], ["food", "service"])
+
+
+def test_copies_of_a_text_are_in_one_fold() -> None:
+    """Else a model would have learnt the wrong label from the copy; each label is in every fold."""
+    texts = [f"text {number % 30}" for number in range(60)]
+    labels = [("ab"[number % 2],) for number in range(60)]
+    fold_N = label_errors.folds(Examples(texts, labels), seed=0)
+    assert (fold_N[:30] == fold_N[30:]).all()
+    assert all(len(set(fold_N[start::2])) == label_errors.FOLDS for start in (0, 1))
+
+
+def test_a_row_is_suspect_only_above_the_other_labels_own_confidence() -> None:
+    """By hand: the mean probability of b among its own rows is 0.6."""
+    probs_NC = np.array([[0.3, 0.7], [0.45, 0.55], [0.9, 0.1], [0.4, 0.6], [0.4, 0.6]], dtype=np.float32)
+    given_NC = np.array([[1, 0], [1, 0], [1, 0], [0, 1], [0, 1]], dtype=np.bool_)
+    found = label_errors.suspects(probs_NC, given_NC, ["a", "b"], "single-label")
+    assert (found.rows, found.suggested) == ([0], [["b"]])
+    assert found.scores == pytest.approx([0.4])
+
+
+def test_texts_are_left_out_where_they_must_be(tmp_path: Path) -> None:
+    """No text of the data is anywhere in what goes into the report."""
+    rows = reviews(100)
+    for place in range(3, 43, 10):
+        rows[place] = (rows[place][0], "down")
+    path = write_rows(tmp_path, "a.jsonl", rows)
+    found = checks.check(data.read(path, Columns()), keep_texts=False)
+    assert found.suspects
+    assert not any(text in found.model_dump_json() for text, _ in rows)
+
+
+@pytest.mark.parametrize("rows", [[("x", "a")], [("", "a"), ("", "b")], [("x", "a"), ("y", "b")] * 3])
+def test_too_little_to_tell_is_no_fault(tmp_path: Path, rows: list[tuple[str, str]]) -> None:
+    """One row, empty ones, a handful: nothing is suspected, and nothing fails."""
+    assert check(tmp_path, train=rows).suspects == []
+
+
+def test_the_command_shows_and_exits_by_what_it_found(tmp_path: Path) -> None:
+    """0 where nothing is serious, 1 where something is, 2 where the data can't be read."""
+    clean = write_rows(tmp_path, "clean.jsonl", reviews(60))
+    assert lembra(clean).exit_code == 0
+    leaky = tmp_path / "leaky"
+    leaky.mkdir()
+    write_rows(leaky, "train.jsonl", reviews(60))
+    write_rows(leaky, "test.jsonl", reviews(10))
+    shown = lembra(leaky)
+    assert shown.exit_code == 1
+    assert "10 of 10 test texts are also in train" in " ".join(shown.stdout.split())
+    found = json.loads(lembra(leaky, "--json").stdout)
+    assert found["findings"][0]["severity"] == "serious"
+    refused = lembra(write(tmp_path, "a.csv", CSV), "--label-column", "class")
+    assert (refused.exit_code, refused.stderr.count("\n")) == (2, 1)

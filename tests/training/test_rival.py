@@ -1,0 +1,137 @@
+"""training.rival: the linear model learns what is to be learnt, and the comparison says who is better."""
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from model.calibration import Flags
+from model.config import ClassifierConfig, Kind, NetworkConfig
+from tests.training.files import write_rows
+from training import data, rival
+from training.config import TrainingConfig
+from training.data import Splits
+from training.evaluate import Answers, flags
+from training.reading import Columns
+
+SHAPE = NetworkConfig(vocabulary_size=2, embedding_size=1, hidden_size=1, classes=2)
+
+
+@pytest.fixture(scope="module")
+def single(tmp_path_factory: pytest.TempPathFactory) -> Splits:
+    """Two words together decide, neither does alone: pairs of words are needed."""
+    rng = random.Random(0)
+    rows = []
+    for number in range(400):
+        first, second = rng.choice(["not", "very"]), rng.choice(["good", "bad"])
+        up = (first == "very") == (second == "good")
+        rows.append((f"{number} it was {first} {second} there", "up" if up else "down"))
+    return splits(tmp_path_factory.mktemp("data"), rows)
+
+
+@pytest.fixture(scope="module")
+def multi(tmp_path_factory: pytest.TempPathFactory) -> Splits:
+    """Each label has its word; some rows have none."""
+    rng = random.Random(0)
+    rows = []
+    for number in range(400):
+        labels = [label for label in ("cold", "late") if rng.random() < 0.4]
+        rows.append((f"{number} the food came " + " and ".join(labels), labels))
+    return splits(tmp_path_factory.mktemp("data"), rows)
+
+
+def splits(folder: Path, rows: list[tuple[str, str]] | list[tuple[str, list[str]]]) -> Splits:
+    return data.split(data.read(write_rows(folder, "a.jsonl", rows), Columns()), TrainingConfig())
+
+
+def answers(targets_NC: Flags, decided_NC: Flags, labels: list[str], kind: Kind = "single-label") -> Answers:
+    probs_NC = decided_NC.astype(np.float32)
+    config = ClassifierConfig(kind=kind, labels=labels, max_tokens=9, network=SHAPE)
+    return Answers(config, probs_NC, probs_NC, decided_NC, targets_NC, truncated=0)
+
+
+@pytest.mark.parametrize("kind", ["single", "multi"])
+def test_the_rival_learns_what_words_and_pairs_tell(kind: str, request: pytest.FixtureRequest) -> None:
+    """In data of either kind: every row of test, by settings that are told."""
+    found: Splits = request.getfixturevalue(kind)
+    fitted = rival.fit(found, seed=0)
+    assert found.test is not None
+    assert (fitted.decide(found.test.texts) == flags(found.test.labels, found.labels)).mean() > 0.97
+    assert fitted.settings["C"] in rival.CHOICES_OF_C
+    assert fitted.settings["features"].startswith("words 1-2")
+
+
+def test_the_seed_fixes_the_rival(single: Splits) -> None:
+    """The same weights, to the bit."""
+    first, again = (rival.fit(single, seed=3).linear for _ in range(2))
+    assert (first.weights_FC == again.weights_FC).all()
+
+
+@pytest.mark.parametrize(
+    ("right", "sign", "verdict"),
+    [(1.0, 0, "The linear model is as good"), (0.3, -1, "The linear model is better")],
+)
+def test_the_verdict_follows_the_interval(single: Splits, right: float, sign: int, verdict: str) -> None:
+    """Against an LSTM that is always right, and one that mostly is wrong."""
+    fitted = rival.fit(single, seed=0)
+    assert single.test is not None
+    targets_NC = flags(single.test.labels, single.labels)
+    wrong_N1 = np.arange(len(targets_NC))[:, None] >= right * len(targets_NC)
+    found = rival.compare(
+        fitted, answers(targets_NC, targets_NC ^ wrong_N1, single.labels), single.test.texts, split="test", seed=0
+    )
+    assert found["verdict"].startswith(verdict)
+    assert "it costs" in found["verdict"]
+    assert np.sign(round(found["difference"], 1)) == sign
+    assert found["low"] <= found["difference"] <= found["high"]
+    assert (found["metric"], found["split"]) == ("accuracy", "test")
+
+
+def test_an_lstm_that_is_better_is_said_to_be(single: Splits) -> None:
+    """The rival was fitted to labels that mean nothing."""
+    targets_NC = flags(single.train.labels, single.labels)
+    noise = single.train.take(random.Random(0).sample(range(len(single.train)), k=len(single.train)))
+    shuffled = Splits(
+        train=type(noise)(single.train.texts, noise.labels),
+        validation=single.validation,
+        calibration=single.calibration,
+        test=None,
+        labels=single.labels,
+        dropped=0,
+    )
+    found = rival.compare(
+        rival.fit(shuffled, seed=0),
+        answers(targets_NC, targets_NC, single.labels),
+        [text.replace(" ", "  ") + "?" for text in reversed(single.train.texts)],
+        split="valid",
+        seed=0,
+    )
+    assert found["verdict"].startswith("The LSTM is better than the linear model: accuracy on valid")
+    assert found["low"] > 0
+
+
+def test_several_labels_are_compared_by_micro_f1(multi: Splits) -> None:
+    """A row without labels, and one of both, count by their labels."""
+    fitted = rival.fit(multi, seed=0)
+    assert multi.test is not None
+    targets_NC = flags(multi.test.labels, multi.labels)
+    ours = answers(targets_NC, targets_NC, multi.labels, kind="multi-label")
+    found = rival.compare(fitted, ours, multi.test.texts, split="test", seed=0)
+    assert found["metric"] == "micro_f1"
+    assert found["difference"] == pytest.approx(1 - found["micro_f1"])
+
+
+def test_the_interval_is_that_of_a_paired_difference() -> None:
+    """Both wrong on the same rows: no resampling tells them apart, however few the rows."""
+    targets_NC = np.tile(np.array([[True, False]]), (50, 1))
+    decided_NC = targets_NC ^ (np.arange(50)[:, None] < 20)
+    assert rival._interval(targets_NC, decided_NC, decided_NC, seed=0) == (0.0, 0.0)
+
+
+def test_a_class_that_train_lacks_or_fills_is_no_fault() -> None:
+    """A label of every row is always a yes, one of none a no."""
+    features = rival.fit_features([rival.word_features(3)], ["one two", "two three", "three four"])
+    targets_NC = np.array([[1, 0, 1], [1, 0, 0], [1, 0, 1]], dtype=np.bool_)
+    linear = rival.fit_linear(features, targets_NC, "multi-label", c=1.0, seed=0)
+    assert ((linear.scores(features) > 0)[:, :2] == [True, False]).all()

@@ -149,11 +149,11 @@ def autotune(
     with _clear_errors():
         from rich.console import Console
 
-        from training import autotune as search
         from training import config
-        from training.budget import Budget
         from training.reading import Columns
-        from training.search import Limits
+        from training.tuning import autotune as search
+        from training.tuning.budget import Budget
+        from training.tuning.search import Limits
 
         outcome = search.autotune(
             data,
@@ -191,12 +191,13 @@ def check(
     with _clear_errors():
         from rich.console import Console
 
-        from training import checks, progress
         from training import data as reader
+        from training import progress
+        from training.checks import check
         from training.reading import Columns
 
         parts = reader.read(data, Columns(text_column, label_column, separator))
-        found = checks.check(parts, seed=seed, most=None if as_json else WORST)
+        found = check.check(parts, seed=seed, most=None if as_json else WORST)
         if as_json:
             print(found.model_dump_json())
         else:

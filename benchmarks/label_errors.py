@@ -16,7 +16,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import machine
-from training import data, label_errors
+from training import data
+from training.checks import label_errors
 from training.reading import Columns, Examples
 
 

@@ -66,6 +66,11 @@ class Splits:
         named = {name: getattr(self, name) for name in ("train", "validation", "calibration", "test")}
         return {name: part for name, part in named.items() if part is not None}
 
+    @property
+    def judged(self) -> dict[str, Examples]:
+        """What is reported on: validation, and test where there is one, which is the one to believe."""
+        return {"valid": self.validation} | ({"test": self.test} if self.test is not None else {})
+
 
 def read(source: Path, columns: Columns) -> Parts:
     """The files of a folder with `train` (and `valid`, `test`, `unlabelled`), or a single file, which is `train`.

@@ -78,6 +78,21 @@ class Answers:
         return right
 
 
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A split, what was said of it, and what that came to."""
+
+    examples: Examples
+    answers: Answers
+    report: Report
+
+
+def judge(classifier: Classifier, examples: Examples) -> Judged:
+    """Classify and compare. Every label must be one of the classifier's."""
+    answers = answer(classifier, examples)
+    return Judged(examples, answers, report(answers))
+
+
 def answer(classifier: Classifier, examples: Examples) -> Answers:
     """Classify labelled texts. Every label must be one of the classifier's."""
     encoded = classifier.encode(examples.texts)

@@ -14,9 +14,9 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Table
 from rich.text import Text
 
-from training.checks import DataCheck, Suspect
+from training.checks.check import DataCheck, Suspect
+from training.checks.findings import Severity
 from training.evaluate import Report
-from training.findings import Severity
 from training.loop import EpochResult
 from training.loop import Progress as Listener
 

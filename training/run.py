@@ -17,19 +17,20 @@ from rich.console import Console
 
 from model import bundle
 from model.classifier import Classifier
-from training import build, checks, data, evaluate, loop, page, progress, provenance, rival, tracking
+from training import build, data, evaluate, loop, progress, provenance, rival, tracking
 from training.build import Built
 from training.checkpoint import Checkpoints
+from training.checks import check
 from training.config import TrainingConfig
-from training.data import Parts, Splits
+from training.data import Splits
 from training.errors import TrainingError
-from training.evaluate import Answers, Report
-from training.reading import Columns, Examples
+from training.evaluate import Judged
+from training.reading import Columns
+from training.report import document, page
+from training.report.document import Run
+from training.rival import Rival
 
 PROBES = 8
-MISTAKES = 30
-# Characters of a text in the report: enough to see why; a document would make the page one.
-EXCERPT = 400
 RECIPE = "recipe.toml"
 PAGE = "report.html"
 
@@ -80,58 +81,38 @@ def run(
     parts = data.read(source, columns)
     splits = data.split(parts, config)
     kept = _checkpoints(out, config, splits, overwrite=overwrite, resume=resume)
-    checked = checks.check(
+    checked = check.check(
         parts, seed=config.seed, find_label_errors=config.find_label_errors, keep_texts=config.keep_texts
     )
     progress.show_check(console, checked)
     _tell(console, splits, chosen)
+    linear = rival.fit(splits, config.seed) if config.rival else None
     tracked = tracking.tracker(kept.folder, out.name, config, console, on=track)
     built = _build(splits, config, kept, tracked, device=chosen, console=console, offer=offer)
 
-    judged = {"valid": splits.validation} | ({"test": splits.test} if splits.test is not None else {})
-    answers = {name: evaluate.answer(built.classifier, examples) for name, examples in judged.items()}
-    reports = {name: evaluate.report(found) for name, found in answers.items()}
-    compared = _compare(splits, judged, answers, config) if config.rival else None
-    created = datetime.now(UTC)
-    document = {
-        "name": out.name,
-        "created": created.isoformat(timespec="seconds"),
-        **_figures(built, reports),
-        "checks": checked.model_dump(),
-        "rival": compared,
-        "mistakes": _mistakes(judged, answers) if config.keep_texts else None,
-        **_origin(config, parts, splits, device=chosen),
-        "seconds": round(time.perf_counter() - started, 1),
-    }
-    manifest = bundle.write(
-        out,
-        bundle.Parts(
-            config=built.classifier.config,
-            weights=built.weights,
-            graph=built.graph,
-            tokenizer=built.tokenizer,
-            calibration=built.classifier.calibration,
-            probes=_probes(built.classifier, splits.validation.texts if config.keep_texts else _sample_texts()),
-            report=document,
-            extra={RECIPE: config.to_toml().encode(), **_page(document, console)},
-        ),
-        created=created,
-        commit=provenance.commit(),
-        overwrite=overwrite,
+    judged = {name: evaluate.judge(built.classifier, part) for name, part in splits.judged.items()}
+    compared = _compare(linear, judged, config) if linear is not None else None
+
+    facts = Run(
+        name=out.name,
+        created=datetime.now(UTC),
+        config=config,
+        parts=parts,
+        splits=splits,
+        checked=checked,
+        built=built,
+        judged=judged,
+        rival=compared,
+        device=chosen,
+        seconds=time.perf_counter() - started,
     )
+    manifest = _write(out, facts, console, overwrite=overwrite)
     kept.delete()
-    tracked.result({name: report.summary() for name, report in reports.items()})
-    for name, report in reports.items():
-        progress.show_report(console, report, title=f"{out.name} on {name}")
-    if compared is not None:
-        progress.show_rival(console, compared)
-    return Outcome(
-        bundle=str(out),
-        version=manifest.version,
-        metrics={name: report.summary() for name, report in reports.items()},
-        seconds=round(time.perf_counter() - started, 1),
-        tokens_per_s=round(built.fitted.tokens_per_s),
-    )
+    metrics = {name: found.report.summary() for name, found in judged.items()}
+    tracked.result(metrics)
+    _show(console, facts)
+    seconds = round(time.perf_counter() - started, 1)
+    return Outcome(str(out), manifest.version, metrics, seconds, round(built.fitted.tokens_per_s))
 
 
 def check_place(out: Path, *, overwrite: bool) -> None:
@@ -217,6 +198,27 @@ def interruption() -> Iterator[Callable[[], bool]]:
         signal.signal(signal.SIGINT, previous)
 
 
+def _compare(linear: Rival, judged: Mapping[str, Judged], config: TrainingConfig) -> dict[str, Any]:
+    split, believed = list(judged.items())[-1]
+    return rival.compare(linear, believed.answers, believed.examples.texts, split=split, seed=config.seed)
+
+
+def _write(out: Path, facts: Run, console: Console, *, overwrite: bool) -> bundle.Manifest:
+    built, report = facts.built, document.document(facts)
+    texts = facts.splits.validation.texts if facts.config.keep_texts else data.read(data.SAMPLE, Columns()).train.texts
+    parts = bundle.Parts(
+        config=built.classifier.config,
+        weights=built.weights,
+        graph=built.graph,
+        tokenizer=built.tokenizer,
+        calibration=built.classifier.calibration,
+        probes=_probes(built.classifier, texts),
+        report=report,
+        extra={RECIPE: facts.config.to_toml().encode(), **_page(report, console)},
+    )
+    return bundle.write(out, parts, created=facts.created, commit=provenance.commit(), overwrite=overwrite)
+
+
 def _probes(classifier: Classifier, texts: Sequence[str]) -> bundle.Probes:
     """A few short ones of the texts, so that a replay at load is quick."""
     texts = sorted({text for text in texts if text.strip()}, key=lambda text: (len(text), text))
@@ -227,60 +229,17 @@ def _probes(classifier: Classifier, texts: Sequence[str]) -> bundle.Probes:
     )
 
 
-def _sample_texts() -> list[str]:
-    return data.read(data.SAMPLE, Columns()).train.texts
-
-
-def _figures(built: Built, reports: dict[str, Report]) -> dict[str, Any]:
-    return {
-        "kind": built.classifier.config.kind,
-        "labels": built.classifier.config.labels,
-        "metrics": {name: report.model_dump() for name, report in reports.items()},
-        "calibration": built.classifier.calibration.model_dump(),
-        "history": built.fitted.history,
-        "tokens_per_s": round(built.fitted.tokens_per_s),
-    }
-
-
-def _compare(
-    splits: Splits, judged: dict[str, Examples], answers: dict[str, Answers], config: TrainingConfig
-) -> dict[str, Any]:
-    """The linear model on the same rows: test where there is one."""
-    split = list(judged)[-1]
-    fitted = rival.fit(splits, config.seed)
-    return rival.compare(fitted, answers[split], judged[split].texts, split=split, seed=config.seed)
-
-
-def _mistakes(judged: dict[str, Examples], answers: dict[str, Answers]) -> list[dict[str, Any]]:
-    """The rows that were wrong with the most confidence, of test where there is one."""
-    split = list(judged)[-1]
-    return [
-        {"text": judged[split].texts[row][:EXCERPT], **mistake}
-        for row, mistake in evaluate.mistakes(answers[split], most=MISTAKES)
-    ]
-
-
-def _page(document: Mapping[str, Any], console: Console) -> dict[str, bytes]:
+def _page(report: Mapping[str, Any], console: Console) -> dict[str, bytes]:
     """The report for people, by its name; none where it can't be drawn, as a trained network isn't lost for a page."""
     try:
-        return {PAGE: page.render(document).encode()}
+        return {PAGE: page.render(report).encode()}
     except Exception as error:  # a plotting library's, of any kind
         console.print(f"warning: no {PAGE}: {error!r}", style="yellow", markup=False, highlight=False, soft_wrap=True)
         return {}
 
 
-def _origin(config: TrainingConfig, parts: Parts, splits: Splits, *, device: torch.device) -> dict[str, Any]:
-    return {
-        "data": {
-            "files": parts.hashes,
-            "splits": {name: part.fingerprint() for name, part in splits.parts.items()},
-            "dropped": splits.dropped,
-        },
-        "seed": config.seed,
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-        "threads": torch.get_num_threads(),
-        "selection": config.selection,
-        "settings": config.model_dump(),
-        "command": provenance.command(),
-        "environment": provenance.environment(),
-    }
+def _show(console: Console, facts: Run) -> None:
+    for name, found in facts.judged.items():
+        progress.show_report(console, found.report, title=f"{facts.name} on {name}")
+    if facts.rival is not None:
+        progress.show_rival(console, facts.rival)

@@ -16,7 +16,7 @@ import jinja2
 from markupsafe import Markup
 from scipy import stats
 
-from training import plots
+from training.report import plots
 
 # A wider confusion table than this doesn't fit a page: it is drawn instead.
 MOST_CLASSES_IN_TABLE = 30

@@ -18,9 +18,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from training.checks.repeats import Conflicts, Repeats
 from training.data import Parts, folded
 from training.reading import Examples
-from training.repeats import Conflicts, Repeats
 
 Severity = Literal["serious", "warning", "note"]
 ORDER: list[Severity] = ["serious", "warning", "note"]

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from optuna.trial import TrialState
 
-from training import space
 from training.config import TrainingConfig
-from training.trials import JOURNAL, Trials
+from training.tuning import space
+from training.tuning.trials import JOURNAL, Trials
 
 BASE = TrainingConfig()
 

@@ -11,15 +11,16 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from rich.console import Console
 
 from model.errors import ModelError
-from training import budget, evaluate, loop, run, space, trials
-from training.budget import Budget
+from training import evaluate, loop, run
 from training.build import Built
 from training.config import TrainingConfig
 from training.data import Splits
 from training.errors import TrainingError
 from training.loop import EpochResult
 from training.progress import Row, TrialTable
-from training.trials import Trials
+from training.tuning import budget, space, trials
+from training.tuning.budget import Budget
+from training.tuning.trials import Trials
 
 Clock: TypeAlias = Callable[[], float]  # seconds
 

@@ -12,8 +12,9 @@ from typer.testing import CliRunner, Result
 
 import cli
 from tests.training.files import CSV, write, write_rows
-from training import checks, data, label_errors, repeats
-from training.checks import DataCheck
+from training import data
+from training.checks import check, label_errors, repeats
+from training.checks.check import DataCheck
 from training.reading import Columns, Examples
 
 GOOD = ["a", "warm", "clever", "story", "told", "with", "great", "charm", "by", "fine", "players"]
@@ -29,10 +30,10 @@ def reviews(count: int, *, seed: int = 0) -> list[tuple[str, str]]:
     ]
 
 
-def check(folder: Path, **parts: Sequence[tuple[str, Any]]) -> DataCheck:
+def check_of(folder: Path, **parts: Sequence[tuple[str, Any]]) -> DataCheck:
     for name, rows in parts.items():
         write_rows(folder, f"{name}.jsonl", rows)
-    return checks.check(data.read(folder, Columns()))
+    return check.check(data.read(folder, Columns()))
 
 
 def titles(found: DataCheck, severity: str) -> str:
@@ -45,7 +46,7 @@ def lembra(*arguments: object) -> Result:
 
 def test_clean_data_has_nothing_serious(tmp_path: Path) -> None:
     """And no warning; every part is described."""
-    found = check(tmp_path, train=reviews(60), test=reviews(20, seed=1))
+    found = check_of(tmp_path, train=reviews(60), test=reviews(20, seed=1))
     assert (titles(found, "serious"), titles(found, "warning"), found.serious) == ("", "", False)
     assert [(part.name, part.rows, part.labels) for part in found.parts] == [
         ("train", 60, {"down": 30, "up": 30}),
@@ -55,7 +56,7 @@ def test_clean_data_has_nothing_serious(tmp_path: Path) -> None:
 
 def test_lengths_scripts_and_empty_texts_of_a_part(tmp_path: Path) -> None:
     """Scripts are shares of letters: digits and signs have none."""
-    found = check(tmp_path, train=[("abc 12!", "x"), ("где", "y"), (" \t", "x"), ("日本", "y")])
+    found = check_of(tmp_path, train=[("abc 12!", "x"), ("где", "y"), (" \t", "x"), ("日本", "y")])
     part = found.parts[0]
     assert part.empty == 1
     assert (part.characters.median, part.characters.longest) == (2.5, 7)
@@ -68,7 +69,7 @@ def test_repeats_across_parts_are_counted_each_way(tmp_path: Path) -> None:
     long = "the quick brown fox jumps over the lazy dog, and then it sleeps until the sun goes down behind the hills"
     train = [*reviews(40), ("one text", "up"), ("Another text", "up"), (long, "up")]
     test = [("one text", "up"), ("one text", "down"), ("another  TEXT", "up"), (long + "!", "down"), ("unseen", "up")]
-    found = check(tmp_path, train=train, test=test)
+    found = check_of(tmp_path, train=train, test=test)
     (across,) = (one for one in found.repeats if (one.part, one.among) == ("test", "train"))
     assert across.rows == 5
     assert across.exact == repeats.Copies(rows=2, other_labels=1)
@@ -80,7 +81,7 @@ def test_repeats_across_parts_are_counted_each_way(tmp_path: Path) -> None:
 def test_a_leak_below_one_percent_is_a_warning(tmp_path: Path) -> None:
     """It can't move the figures that much."""
     train = reviews(60)
-    found = check(tmp_path, train=train, test=[*reviews(200, seed=1), train[0]])
+    found = check_of(tmp_path, train=train, test=[*reviews(200, seed=1), train[0]])
     assert "1 of 201 test texts are also in train" in titles(found, "warning")
     assert not found.serious
 
@@ -88,7 +89,7 @@ def test_a_leak_below_one_percent_is_a_warning(tmp_path: Path) -> None:
 def test_empty_texts_are_no_leak(tmp_path: Path) -> None:
     """They are counted among the repeats, and said to be empty."""
     train = [*reviews(300), ("", "up"), ("  ", "down")]
-    found = check(tmp_path, train=train, test=[*reviews(200, seed=1), ("", "down")])
+    found = check_of(tmp_path, train=train, test=[*reviews(200, seed=1), ("", "down")])
     (across,) = (one for one in found.repeats if (one.part, one.among) == ("test", "train"))
     assert (across.exact, across.folded.rows, across.empty) == (repeats.Copies(rows=1, other_labels=1), 1, 1)
     assert found.conflicts.texts == 0
@@ -98,7 +99,7 @@ def test_empty_texts_are_no_leak(tmp_path: Path) -> None:
 def test_repeats_inside_a_part_and_with_unlabelled(tmp_path: Path) -> None:
     """Rows beyond the first; unlabelled rows have no labels to differ."""
     write(tmp_path, "unlabelled.jsonl", '{"text": "same"}\n{"text": "other"}\n')
-    found = check(tmp_path, train=[*reviews(40), ("same", "up"), ("same", "up"), ("same", "down")])
+    found = check_of(tmp_path, train=[*reviews(40), ("same", "up"), ("same", "up"), ("same", "down")])
     by_pair = {(one.part, one.among): one for one in found.repeats}
     assert by_pair["train", "train"].exact == repeats.Copies(rows=2, other_labels=1)
     assert by_pair["train", "unlabelled"].exact == repeats.Copies(rows=3, other_labels=None)
@@ -141,7 +142,7 @@ def test_near_texts_are_those_of_a_full_comparison() -> None:
 def test_labels_that_cannot_be_learnt_are_serious(tmp_path: Path) -> None:
     """Unknown to train, too rare, or the same but for case and spaces."""
     train = [*reviews(60), ("one", "rare"), ("two", "Up "), ("three", "Up "), ("four", "Up ")]
-    found = check(tmp_path, train=train, test=[("x", "new"), ("y", "up")])
+    found = check_of(tmp_path, train=train, test=[("x", "new"), ("y", "up")])
     serious = titles(found, "serious")
     assert "1 labels of test are not in train" in serious
     assert "1 classes have fewer than 3 rows" in serious
@@ -150,7 +151,7 @@ def test_labels_that_cannot_be_learnt_are_serious(tmp_path: Path) -> None:
 
 def test_skew_is_told(tmp_path: Path) -> None:
     """Nine rows of ten are of one class."""
-    found = check(tmp_path, train=[row for row in reviews(200) if row[1] == "up"] + reviews(22, seed=1))
+    found = check_of(tmp_path, train=[row for row in reviews(200) if row[1] == "up"] + reviews(22, seed=1))
     assert "the classes are skewed: 'up' has 111 rows, 'down' 11" in titles(found, "warning")
 
 
@@ -160,10 +161,10 @@ def test_flipped_labels_are_the_first_suspects(tmp_path: Path) -> None:
     flipped = range(11, 400, 20)
     for place in flipped:
         rows[place] = (rows[place][0], "down")
-    found = check(tmp_path, train=rows)
+    found = check_of(tmp_path, train=rows)
     assert {suspect.row - 1 for suspect in found.suspects[:10]} <= set(flipped)
     assert (found.suspects[0].labels, found.suspects[0].suggested) == (["down"], ["up"])
-    assert found == check(tmp_path, train=rows)
+    assert found == check_of(tmp_path, train=rows)
 
 
 def test_labels_of_several_are_suspected_one_by_one(tmp_path: Path) -> None:
@@ -175,7 +176,7 @@ def test_labels_of_several_are_suspected_one_by_one(tmp_path: Path) -> None:
         rows.append((f"{number} " + " ".join(f"{label} {label}s" for label in labels) + " and so on", labels))
     wrong = next(place for place, (_, labels) in enumerate(rows) if labels == ["food", "service"])
     rows[wrong] = (rows[wrong][0], ["food"])
-    worst = check(tmp_path, train=rows).suspects[0]
+    worst = check_of(tmp_path, train=rows).suspects[0]
     assert (worst.row, worst.labels, worst.suggested) == (wrong + 1, ["food"], ["food", "service"])
 
 
@@ -203,7 +204,7 @@ def test_texts_are_left_out_where_they_must_be(tmp_path: Path) -> None:
     for place in range(3, 43, 10):
         rows[place] = (rows[place][0], "down")
     path = write_rows(tmp_path, "a.jsonl", rows)
-    found = checks.check(data.read(path, Columns()), keep_texts=False)
+    found = check.check(data.read(path, Columns()), keep_texts=False)
     assert found.suspects
     assert not any(text in found.model_dump_json() for text, _ in rows)
 
@@ -211,7 +212,7 @@ def test_texts_are_left_out_where_they_must_be(tmp_path: Path) -> None:
 @pytest.mark.parametrize("rows", [[("x", "a")], [("", "a"), ("", "b")], [("x", "a"), ("y", "b")] * 3])
 def test_too_little_to_tell_is_no_fault(tmp_path: Path, rows: list[tuple[str, str]]) -> None:
     """One row, empty ones, a handful: nothing is suspected, and nothing fails."""
-    assert check(tmp_path, train=rows).suspects == []
+    assert check_of(tmp_path, train=rows).suspects == []
 
 
 def test_the_command_shows_and_exits_by_what_it_found(tmp_path: Path) -> None:

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from training import findings, label_errors, repeats
+from training.checks import findings, label_errors, repeats
+from training.checks.findings import Finding
+from training.checks.label_errors import Suspects
+from training.checks.repeats import Conflicts, Repeats
 from training.data import Parts
-from training.findings import Finding
-from training.label_errors import Suspects
 from training.reading import Examples, Labels
-from training.repeats import Conflicts, Repeats
 
 # Letters of a script fewer than this share are left out: a name here, a formula there.
 RARE_SCRIPT = 0.0001

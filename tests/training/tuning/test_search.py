@@ -10,13 +10,13 @@ import pytest
 from rich.console import Console
 
 from model.bundle import Bundle
-from training import budget
-from training.budget import Budget, Cost
 from training.config import TrainingConfig
 from training.loop import EpochResult
 from training.progress import Row, TrialTable
-from training.search import OutOfTime, Watch
-from training.trials import Trials
+from training.tuning import budget
+from training.tuning.budget import Budget, Cost
+from training.tuning.search import OutOfTime, Watch
+from training.tuning.trials import Trials
 
 
 def result(score: float) -> EpochResult:

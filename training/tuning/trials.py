@@ -16,10 +16,10 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from training import space
-from training.budget import Cost
 from training.config import TrainingConfig
 from training.errors import TrainingError
+from training.tuning import space
+from training.tuning.budget import Cost
 
 JOURNAL = "journal.log"
 STUDY = "lembra"

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from training import page
+from training.report import page
 
 HOSTILE = '<script>alert("1")</script><img src=x onerror=alert(2)>'
 VOID = {"meta", "br", "wbr"}

@@ -15,15 +15,16 @@ from optuna.trial import FrozenTrial
 from rich.console import Console
 
 from model.bundle import Bundle
-from training import build, data, run, space, trials
-from training.budget import Budget
+from training import build, data, run
 from training.checkpoint import Checkpoints
 from training.config import TrainingConfig
 from training.data import Splits
 from training.errors import TrainingError
 from training.reading import Columns
-from training.search import Builder, Clock, Limits, Search
-from training.trials import Trials
+from training.tuning import space, trials
+from training.tuning.budget import Budget
+from training.tuning.search import Builder, Clock, Limits, Search
+from training.tuning.trials import Trials
 
 
 @dataclass(frozen=True, slots=True)

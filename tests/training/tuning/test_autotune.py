@@ -17,14 +17,15 @@ from typer.testing import CliRunner
 
 import cli
 from model.bundle import Bundle
-from training import autotune, budget, build, config, data, loop, run, trials
-from training.budget import Budget
+from training import build, config, data, loop, run
 from training.build import Built
 from training.config import TrainingConfig
 from training.errors import TrainingError
 from training.loop import EpochResult, Fitted
 from training.reading import Columns
-from training.search import Limits
+from training.tuning import autotune, budget, trials
+from training.tuning.budget import Budget
+from training.tuning.search import Limits
 
 ROWS = [(f"{word} number {number}", label) for number in range(30) for word, label in (("good", "up"), ("bad", "down"))]
 QUICK = ("embedding_size=16", "hidden_size=16", "epochs=2", "epoch_steps=6", "least_steps=12", "threads=1")

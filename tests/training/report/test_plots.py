@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from training import plots
+from training.report import plots
 
 HISTORY = [
     {"epoch": epoch, "loss": 1 / epoch, "validation_loss": 0.9 / epoch, "score": 0.8, "best": epoch == 2}

@@ -28,6 +28,7 @@ from training.metrics import Doubles
 # Sparse (N, F); scipy's own type is not generic enough to say more.
 Features: TypeAlias = Any
 
+NAME = "TF-IDF and linear SVM"
 CHOICES_OF_C = (0.03, 0.1, 0.3, 1.0, 3.0)
 # Character n-grams help with short and badly spelt texts. Above this many characters they would cost minutes, and on
 # long texts they bring least: on IMDB (33 million) half a point is lost by them.
@@ -131,7 +132,7 @@ def compare(rival: Rival, answers: Answers, texts: Sequence[str], *, split: str,
     ours, theirs = (metrics.micro_f1(targets_NC, found) for found in (answers.decided_NC, decided_NC))
     low, high = _interval(targets_NC, answers.decided_NC, decided_NC, seed=seed)
     return {
-        "name": "TF-IDF and linear SVM",
+        "name": NAME,
         "settings": rival.settings,
         "seconds": rival.seconds,
         "split": split,

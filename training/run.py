@@ -86,7 +86,7 @@ def run(
     )
     progress.show_check(console, checked)
     _tell(console, splits, chosen)
-    linear = rival.fit(splits, config.seed) if config.rival else None
+    linear = _fit_rival(splits, config, console) if config.rival else None
     tracked = tracking.tracker(kept.folder, out.name, config, console, on=track)
     built = _build(splits, config, kept, tracked, device=chosen, console=console, offer=offer)
 
@@ -145,6 +145,17 @@ def _tell(console: Console, splits: Splits, device: torch.device) -> None:
             highlight=False,
             soft_wrap=True,
         )
+
+
+def _fit_rival(splits: Splits, config: TrainingConfig, console: Console) -> Rival:
+    """Before the training, as it is quick: a person sees what is to be beaten, and a fault costs no hours."""
+    linear = rival.fit(splits, config.seed)
+    console.print(
+        f"the rival: {rival.NAME}, {linear.settings['validation']:.2%} on validation after {linear.seconds:g} s",
+        highlight=False,
+        soft_wrap=True,
+    )
+    return linear
 
 
 def _checkpoints(out: Path, config: TrainingConfig, splits: Splits, *, overwrite: bool, resume: bool) -> Checkpoints:

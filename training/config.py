@@ -117,7 +117,8 @@ class TrainingConfig(BaseModel):
     ] = 0.999
 
     rival: Annotated[
-        bool, Field(description="fit a linear model to the same splits, and say whether it is as good")
+        bool,
+        Field(description="fit a linear model to the same splits, and say if it is as good; many classes take minutes"),
     ] = True
     find_label_errors: Annotated[
         bool, Field(description="look for rows of train whose labels look wrong; repeats and the like always are")

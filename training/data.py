@@ -99,7 +99,7 @@ def split(parts: Parts, config: TrainingConfig) -> Splits:
     if config.drop_repeats:
         train = _without(train, [validation, calibration, *([test] if test is not None else [])])
     labels = sorted(train.rows_a_label)
-    _check_left(path, parts.train, labels)
+    _check_left(path, parts.train, train)
     for name, examples in (("valid", validation), ("valid", calibration), ("test", test)):
         check_known(parts.paths.get(name, path), examples, labels)
     return Splits(train, validation, calibration, test, labels, dropped=rows - len(train))
@@ -154,13 +154,15 @@ def _check_classes(path: Path, train: Examples) -> None:
         )
 
 
-def _check_left(path: Path, read: Examples, labels: list[str]) -> None:
-    gone = sorted(set(read.rows_a_label) - set(labels))
+def _check_left(path: Path, read: Examples, train: Examples) -> None:
+    gone = sorted(set(read.rows_a_label) - set(train.rows_a_label))
     if gone:
         raise DataError(
             f"{path}: no row of {gone[0]!r} is left for training: the texts of all of them are held out too "
             "(drop_repeats=false keeps them)"
         )
+    if not any(text.strip() for text in train.texts):
+        raise DataError(f"{path}: every text that is left for training is empty or white space")
 
 
 def check_known(path: Path, examples: Examples | None, labels: Sequence[str]) -> None:

@@ -139,6 +139,12 @@ def test_near_texts_are_those_of_a_full_comparison() -> None:
     assert {(texts.index(one), texts.index(other)) for one, others in near.items() for other in others} == expected
 
 
+def test_many_forms_of_one_boilerplate_are_near() -> None:
+    """Each is compared with a few others only, and still none is passed over."""
+    form = "Dear customer, your order number {} was shipped this morning and should arrive within three working days."
+    assert len(repeats.near_texts([form.format(number) for number in range(100, 900)])) == 800
+
+
 def test_labels_that_cannot_be_learnt_are_serious(tmp_path: Path) -> None:
     """Unknown to train, too rare, or the same but for case and spaces."""
     train = [*reviews(60), ("one", "rare"), ("two", "Up "), ("three", "Up "), ("four", "Up ")]

@@ -1,6 +1,6 @@
 # docker build --tag lembra:cpu .                    serves on the CPU, without torch; the default
 # docker build --target gpu --tag lembra:gpu .       serves on an NVIDIA GPU; torch with CUDA, several GB
-# docker build --target train --tag lembra:train .   the `lembra` command: train, evaluate, classify, inspect
+# docker build --target train --tag lembra:train .   the `lembra` command: train, check, autotune, …
 #
 # docker run --rm --read-only --cap-drop ALL -p 127.0.0.1:8000:8000 lembra:cpu
 #
@@ -48,7 +48,7 @@ RUN pip install '.[gpu]' \
     && rm -f /opt/venv/bin/lembra
 
 FROM dependencies-cpu AS dependencies-train
-RUN pip install '.[train]'
+RUN pip install '.[tune]'
 
 
 # Our code and the default bundle, readable by any user whatever the umask of the checkout was, and compiled.

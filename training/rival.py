@@ -176,7 +176,7 @@ def _fit_one(features: Features, targets_N: Flags, *, c: float, seed: int) -> tu
 
 
 def _thresholds(scores_NC: Doubles, wanted_NC: Flags, kind: Kind) -> Doubles:
-    """In multi-label data the one threshold of best micro-F1 on validation; elsewhere nothing is cut."""
+    """In multi-label data the one threshold of best micro-F1 on the held-out rows; elsewhere nothing is cut."""
     thresholds_C = np.zeros(scores_NC.shape[1])
     if kind == "multi-label" and wanted_NC.any():
         # best_threshold expects shares of 1

@@ -151,7 +151,7 @@ def _fit_rival(splits: Splits, config: TrainingConfig, console: Console) -> Riva
     """Before the training, as it is quick: a person sees what is to be beaten, and a fault costs no hours."""
     linear = rival.fit(splits, config.seed)
     console.print(
-        f"the rival: {rival.NAME}, {linear.settings['validation']:.2%} on validation after {linear.seconds:g} s",
+        f"the rival: {rival.NAME}, {linear.settings['held_out_score']:.2%} on held-out rows after {linear.seconds:g} s",
         highlight=False,
         soft_wrap=True,
     )

@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from rich.console import Console
 
 from model.errors import ModelError
-from training import evaluate, loop, run
+from training import evaluate, loop, rival, run
 from training.build import Built
 from training.config import TrainingConfig
 from training.data import Splits
@@ -97,7 +97,7 @@ class Search:
         self._overhead_s = 0.0
 
     def run(self, *, deadline: float, reading_s: float, offer: Callable[[], bool]) -> None:
-        """Fill the trials, one of them complete at least. `reading_s`: what the final run takes to read the data.
+        """Fill the trials, one of them complete at least. `reading_s`: what the final run takes to read and check data.
 
         Raises: TrainingError if no trial came to its end; run.Stopped.
         """
@@ -197,12 +197,15 @@ class Search:
         return whole_s - spent_s <= left_s
 
     def _judging_s(self, built: Built) -> float:
-        """Seconds to judge the bundle, by how long the validation rows take."""
+        """Seconds to judge the bundle, by how long the validation rows take, and to fit its rival."""
         started = self._clock()
         evaluate.report(evaluate.answer(built.classifier, self._splits.validation))
+        judged = self._clock()
+        if self._kept.base.rival:
+            rival.fit(self._splits, self._kept.base.seed)
         test = self._splits.test
         rows = len(self._splits.validation) + (len(test) if test is not None else 0)
-        return (self._clock() - started) * rows / len(self._splits.validation)
+        return (judged - started) * rows / len(self._splits.validation) + self._clock() - judged
 
     def _too_short(self, trial_s: float) -> TrainingError:
         self._kept.delete()

@@ -15,8 +15,9 @@ from optuna.trial import FrozenTrial
 from rich.console import Console
 
 from model.bundle import Bundle
-from training import build, data, run
+from training import build, data, progress, run
 from training.checkpoint import Checkpoints
+from training.checks import check
 from training.config import TrainingConfig
 from training.data import Splits
 from training.errors import TrainingError
@@ -70,7 +71,11 @@ def autotune(
     folder = _check_place(out, overwrite=overwrite, resume=resume)
     chosen = build.choose_device(device)
     base = base.model_copy(update={"threads": base.threads or torch.get_num_threads()})
-    splits = data.split(data.read(source, columns), base)
+    parts = data.read(source, columns)
+    splits = data.split(parts, base)
+    # The final run does it again; but who has to mend the data wants to know it now, and how long it takes counts.
+    checked = check.check(parts, seed=base.seed, find_label_errors=base.find_label_errors, keep_texts=base.keep_texts)
+    progress.show_check(console, checked)
     kept = _trials(folder, base, splits, limits, resume=resume)
     taken_up = kept.chosen is not None
 

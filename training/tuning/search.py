@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from rich.console import Console
 
 from model.errors import ModelError
-from training import evaluate, loop, run
+from training import evaluate, loop, rival, run
 from training.build import Built
 from training.config import TrainingConfig
 from training.data import Splits
@@ -33,6 +33,8 @@ TIMED_STEPS = 20
 TIMED_SHARE = 0.05
 # Patience ends most trainings before their plan; until one has shown where, by half of it.
 EARLY_SHARE = 0.5
+# Of the middle trial's time, that a small network or a pruned one may do with; a larger one ends when that shows.
+QUICK_SHARE = 0.4
 # After so many trials in a row that failed with none before that didn't, or that were over the budget, it ends.
 MOST_FAILURES = 5
 MOST_OVER = 100
@@ -95,7 +97,7 @@ class Search:
         self._overhead_s = 0.0
 
     def run(self, *, deadline: float, reading_s: float, offer: Callable[[], bool]) -> None:
-        """Fill the trials, one of them complete at least. `reading_s`: what the final run takes to read the data.
+        """Fill the trials, one of them complete at least. `reading_s`: what the final run takes to read and check data.
 
         Raises: TrainingError if no trial came to its end; run.Stopped.
         """
@@ -126,12 +128,12 @@ class Search:
         return over or (failed and self._kept.best is None)
 
     def _has_time(self) -> bool:
-        """Whether there is room for a trial as they were in the middle, and for the final run after it."""
+        """Whether there is room for a quick trial, and for the final run after it."""
         complete = self._kept.complete
         if not complete:
             return self._clock() < self._deadline
         middle_s = float(statistics.median(trial.user_attrs["seconds"] for trial in complete))
-        return self._clock() + middle_s + self._final_s(self._best_s()) <= self._deadline
+        return self._clock() + middle_s * QUICK_SHARE + self._final_s(self._best_s()) <= self._deadline
 
     def _best_s(self) -> float:
         best = self._kept.best
@@ -195,12 +197,15 @@ class Search:
         return whole_s - spent_s <= left_s
 
     def _judging_s(self, built: Built) -> float:
-        """Seconds to judge the bundle, by how long the validation rows take."""
+        """Seconds to judge the bundle, by how long the validation rows take, and to fit its rival."""
         started = self._clock()
         evaluate.report(evaluate.answer(built.classifier, self._splits.validation))
+        judged = self._clock()
+        if self._kept.base.rival:
+            rival.fit(self._splits, self._kept.base.seed)
         test = self._splits.test
         rows = len(self._splits.validation) + (len(test) if test is not None else 0)
-        return (self._clock() - started) * rows / len(self._splits.validation)
+        return (judged - started) * rows / len(self._splits.validation) + self._clock() - judged
 
     def _too_short(self, trial_s: float) -> TrainingError:
         self._kept.delete()

@@ -28,7 +28,15 @@ from training.tuning.budget import Budget
 from training.tuning.search import Limits
 
 ROWS = [(f"{word} number {number}", label) for number in range(30) for word, label in (("good", "up"), ("bad", "down"))]
-QUICK = ("embedding_size=16", "hidden_size=16", "epochs=2", "epoch_steps=6", "least_steps=12", "threads=1")
+QUICK = (
+    "embedding_size=16",
+    "hidden_size=16",
+    "epochs=2",
+    "epoch_steps=6",
+    "least_steps=12",
+    "threads=1",
+    "rival=false",
+)
 # More than enough for a dozen trials of a second each.
 AMPLE = 60.0
 
@@ -143,6 +151,7 @@ def test_a_search_ends_in_a_bundle_and_its_recipe(rows: Path, tmp_path: Path) ->
     out = tmp_path / "tuned"
     settings = [part for setting in QUICK for part in ("--set", setting)]
     arguments = ["autotune", rows, "--out", out, "--minutes", AMPLE, "--trials", 3, "--device", "cpu", *settings]
+    arguments += ["--set", "rival=true"]
     result = CliRunner().invoke(cli.app, [str(argument) for argument in arguments])
     assert result.exit_code == 0, result.output
     summary = json.loads(result.stdout.splitlines()[-1])

@@ -1,10 +1,14 @@
 """The network as it is trained: its embedding table is normalised at every step, and folded into a plain one to serve.
 
-V tokens, E embedding.
+B rows, T tokens, V tokens of the vocabulary, E embedding.
 """
+
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional
 
 from model.config import NetworkConfig
 from model.network import Network, initialise
@@ -29,6 +33,13 @@ class TrainedNetwork(Network):
         self.register_buffer("share_V", frequency_V / frequency_V.sum(), persistent=False)
         initialise(self, forget_bias=config.forget_bias)
 
+    def embed(self, ids_BT: Tensor) -> Tensor:
+        """Token vectors (B, T, E), with dropout in training mode: rows of `table()`, without the cost of making it."""
+        if not self._normalise:
+            return super().embed(ids_BT)
+        vectors_BTE: Tensor = _Normalised.apply(self.embedding.weight, self.share_V, ids_BT)  # type: ignore[no-untyped-call]
+        return functional.dropout(vectors_BTE, self.embedding_dropout, self.training)
+
     def table(self) -> Tensor:
         """The vector of each token (V, E), of the parameters as they are now."""
         weight_VE = self.embedding.weight
@@ -44,3 +55,31 @@ class TrainedNetwork(Network):
         with torch.no_grad():
             state = {**self.state_dict(), "embedding.weight": self.table()}
         return {name: value.detach().cpu().contiguous() for name, value in state.items()}
+
+
+class _Normalised(torch.autograd.Function):
+    """The rows of a table with mean 0 and variance 1 over the text: batch normalisation with a weight for each row.
+
+    Autograd would keep and walk a dozen V x E tensors, a quarter of the time of a step; by hand it is four.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, weight_VE: Tensor, share_V: Tensor, ids_BT: Tensor) -> Tensor:
+        mean_E = share_V @ weight_VE
+        variance_E = (share_V @ weight_VE.square() - mean_E.square()).clamp(min=0)
+        deviation_E = (variance_E + EPSILON).sqrt()
+        vectors_NE = (weight_VE[ids_BT.flatten()] - mean_E) / deviation_E
+        ctx.save_for_backward(weight_VE, share_V, ids_BT, mean_E, deviation_E, vectors_NE)
+        return vectors_NE.view(*ids_BT.shape, -1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient_BTE: Tensor) -> tuple[Tensor, None, None]:
+        """Ioffe and Szegedy 2015, section 3: the looked-up rows' own part, less what moves the mean and variance."""
+        weight_VE, share_V, ids_BT, mean_E, deviation_E, vectors_NE = ctx.saved_tensors
+        gradient_NE = gradient_BTE.flatten(0, -2) / deviation_E
+        by_mean_E = gradient_NE.sum(dim=0)
+        by_deviation_E = (gradient_NE * vectors_NE).sum(dim=0) / deviation_E
+        gradient_VE = torch.outer(share_V, mean_E * by_deviation_E - by_mean_E)
+        gradient_VE.addcmul_(share_V[:, None] * weight_VE, by_deviation_E, value=-1)
+        return gradient_VE.index_add_(0, ids_BT.flatten(), gradient_NE), None, None

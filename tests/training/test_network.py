@@ -37,3 +37,15 @@ def test_vectors_have_mean_0_and_variance_1_over_the_text() -> None:
     mean = (share * table).sum(dim=0)
     assert torch.allclose(mean, torch.zeros(8), atol=1e-5)
     assert torch.allclose((share * (table - mean).square()).sum(dim=0), torch.ones(8), atol=1e-3)
+
+
+def test_looking_up_rows_is_looking_up_in_the_table() -> None:
+    """The same vectors, and the same gradient by the parameters as autograd's, through the whole table."""
+    network = made()
+    ids = torch.tensor([[2, 3, 3], [6, 1, 0]])
+    wanted = torch.randn(2, 3, 8)
+    found, expected = network.embed(ids), torch.nn.functional.embedding(ids, network.table())
+    assert torch.allclose(found, expected, rtol=0, atol=AGREEMENT)
+    (by_hand,) = torch.autograd.grad((found * wanted).sum(), network.embedding.weight)
+    (by_autograd,) = torch.autograd.grad((expected * wanted).sum(), network.embedding.weight)
+    assert torch.allclose(by_hand, by_autograd, rtol=AGREEMENT, atol=1e-4)

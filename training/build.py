@@ -32,6 +32,7 @@ class Built:
     weights: bytes
     graph: bytes
     fitted: Fitted
+    stopped: bool  # by hand, before its end
 
 
 def build(
@@ -56,18 +57,26 @@ def build(
     shape = shape_of(splits, tokenization, config)
     train, validation = (encode(part, tokenization, shape.labels) for part in (splits.train, splits.validation))
     network = TrainedNetwork(shape.network, config, _frequency(train, shape)).to(device)
+    stopped_early = False
     try:
         fitted = loop.fit(network, train, validation, config, progress, keeper=keeper, stopped=stopped)
     except loop.Interrupted as stop:
         if not stop.fitted.weights or not keep_best():
             raise
-        fitted = stop.fitted
+        fitted, stopped_early = stop.fitted, True
     network.load_state_dict(fitted.weights)
     weights = safetensors.torch.save(network.served_state())
     graph = export.to_onnx(shape.network, weights)
     engine = OnnxEngine(graph, weights, threads=config.threads)
     calibration = _calibrate(Classifier(shape, tokenization, engine, Calibration()), splits.calibration)
-    return Built(Classifier(shape, tokenization, engine, calibration), tokenization.to_json(), weights, graph, fitted)
+    return Built(
+        Classifier(shape, tokenization, engine, calibration),
+        tokenization.to_json(),
+        weights,
+        graph,
+        fitted,
+        stopped_early,
+    )
 
 
 def choose_device(wanted: str) -> torch.device:

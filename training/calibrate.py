@@ -16,6 +16,8 @@ from training import metrics
 LOWEST, HIGHEST = 0.05, 20.0
 # A label with fewer rows than this has no temperature of its own: what a handful of rows say is chance.
 FEWEST_ROWS = 20
+# With fewer than this, a label's threshold is no lower than the one that would be best for all labels.
+FEWEST_FOR_THRESHOLD = 3
 
 
 def fit(logits_NC: Floats, targets_NC: Flags, kind: Kind) -> Calibration:
@@ -49,8 +51,11 @@ def _own(logits_NC: Floats, targets_NC: Flags, shared: float) -> dict[str, list[
         temperatures[label] = _temperature(logits_NC[:, [label]], targets_NC[:, [label]], "multi-label")
     probs_NC = probabilities(logits_NC, Calibration(temperature=temperatures.tolist()), "multi-label")
     said_NC = (targets_NC + probs_NC) / 2
-    thresholds = [metrics.best_threshold(probs, said)[0] for probs, said in zip(probs_NC.T, said_NC.T, strict=True)]
-    return {"temperature": temperatures.tolist(), "thresholds": thresholds}
+    thresholds_C = np.array([metrics.best_threshold(p, said)[0] for p, said in zip(probs_NC.T, said_NC.T, strict=True)])
+    # Where no probability says anything, F1 is expected to be highest if all are given the label (Lipton et al. 2014).
+    unseen = targets_NC.sum(axis=0) < FEWEST_FOR_THRESHOLD
+    thresholds_C[unseen] = np.maximum(thresholds_C[unseen], metrics.best_threshold(probs_NC, targets_NC)[0])
+    return {"temperature": temperatures.tolist(), "thresholds": thresholds_C.tolist()}
 
 
 def _temperature(logits_NC: Floats, targets_NC: Flags, kind: Kind) -> float:

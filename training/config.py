@@ -60,7 +60,8 @@ class TrainingConfig(BaseModel):
     ] = 0.04
     test_share: Annotated[Share, Field(gt=0, description="of a single file, held out to report on")] = 0.1
     drop_repeats: Annotated[
-        bool, Field(description="leave out rows of train whose texts are held out too, but for case and white space")
+        bool,
+        Field(description="leave out rows whose text is in a later split too: of train, calibration, validation, test"),
     ] = True
 
     lowercase: Annotated[bool, Field(description="fold case before tokenizing")] = True

@@ -24,6 +24,7 @@ class Parts:
 
     source: Path
     paths: dict[str, Path]  # by the name of the part
+    hashes: dict[str, str]  # sha256, by the name of the file
     train: Examples
     valid: Examples | None = None
     test: Examples | None = None
@@ -35,18 +36,13 @@ class Parts:
         parts = {"train": self.train, "valid": self.valid, "test": self.test}
         return {name: part for name, part in parts.items() if part is not None}
 
-    @property
-    def hashes(self) -> dict[str, str]:
-        """The sha256 of every file."""
-        return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in self.paths.values()}
-
 
 @dataclass(frozen=True, slots=True)
 class Splits:
     """What a run learns from, chooses its epoch by, fits its temperature on, and is judged by.
 
-    No row is in two of them. `test` is None where the data has none. `dropped` rows of train were left out, as their
-    texts are in one of the others too.
+    No row is in two of them. `test` is None where the data has none. `dropped` rows were left out, as their texts are
+    in test too or, of train, in any of the others.
     """
 
     train: Examples
@@ -83,7 +79,15 @@ def read(source: Path, columns: Columns) -> Parts:
         if examples.kind != labelled["train"].kind:
             raise DataError(f"{paths[name]} is {examples.kind}, but {paths['train']} is {labelled['train'].kind}")
     unlabelled = list(reading.read_texts(paths["unlabelled"], columns)) if "unlabelled" in paths else None
-    return Parts(source, paths, **labelled, unlabelled=unlabelled)
+    return Parts(source, paths, _hashes(paths), **labelled, unlabelled=unlabelled)
+
+
+def _hashes(paths: dict[str, Path]) -> dict[str, str]:
+    found = {}
+    for path in paths.values():
+        with path.open("rb") as file:
+            found[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return found
 
 
 def split(parts: Parts, config: TrainingConfig) -> Splits:
@@ -95,14 +99,20 @@ def split(parts: Parts, config: TrainingConfig) -> Splits:
     if not parts.source.is_dir():
         test, train = _carve(train, config.test_share, rng)
     validation, calibration, train = _hold_out(train, validation, config, rng)
-    rows = len(train)
+    rows = len(train) + len(validation) + len(calibration)
     if config.drop_repeats:
-        train = _without(train, [validation, calibration, *([test] if test is not None else [])])
+        judging = [test] if test is not None else []
+        validation = _without(validation, judging)
+        calibration = _without(calibration, [*judging, validation])
+        train = _without(train, [*judging, validation, calibration])
+    if not len(validation):
+        raise DataError(f"{path}: no row is left for validation: all their texts are in test too (drop_repeats=false)")
     labels = sorted(train.rows_a_label)
     _check_left(path, parts.train, train)
     for name, examples in (("valid", validation), ("valid", calibration), ("test", test)):
         check_known(parts.paths.get(name, path), examples, labels)
-    return Splits(train, validation, calibration, test, labels, dropped=rows - len(train))
+    dropped = rows - len(train) - len(validation) - len(calibration)
+    return Splits(train, validation, calibration, test, labels, dropped)
 
 
 def _files(data: Path) -> dict[str, Path]:
@@ -186,10 +196,10 @@ def folded(text: str) -> str:
     return " ".join(text.split()).casefold()
 
 
-def _without(train: Examples, others: Sequence[Examples]) -> Examples:
-    """The rows of `train` whose text is in none of the others."""
-    held_out = {folded(text) for other in others for text in other.texts}
-    return train.take([index for index, text in enumerate(train.texts) if folded(text) not in held_out])
+def _without(examples: Examples, others: Sequence[Examples]) -> Examples:
+    """The rows whose text is in none of the others."""
+    known = {folded(text) for other in others for text in other.texts}
+    return examples.take([index for index, text in enumerate(examples.texts) if folded(text) not in known])
 
 
 def _hold_out(

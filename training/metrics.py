@@ -3,6 +3,7 @@
 N rows, C classes. Targets and decisions are flags (N, C): one a row in single-label data, any number in multi-label.
 """
 
+import math
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -59,7 +60,8 @@ def macro_f1(targets_NC: Flags, decided_NC: Flags) -> float:
 
 
 def best_threshold(probs: Floats, targets: Flags | Floats) -> tuple[float, float]:
-    """The threshold of highest F1 over these pairs, and that F1. It lies halfway to the next lower probability.
+    """The threshold of highest F1 over these pairs, and that F1: halfway to the next lower probability, where float32
+    has a number there.
 
     Targets may be shares of 1 too: the F1 is then the one to be expected.
     """
@@ -70,7 +72,8 @@ def best_threshold(probs: Floats, targets: Flags | Floats) -> tuple[float, float
     below = np.append(sorted_probs[1:], 0.0)
     f1[sorted_probs == below] = -1.0  # no threshold cuts between equal ones
     best = int(f1.argmax())
-    return float((sorted_probs[best] + below[best]) / 2), float(f1[best])
+    middle = np.float32((sorted_probs[best] + below[best]) / 2)
+    return float(middle if middle > below[best] else sorted_probs[best]), float(f1[best])
 
 
 def selection_score(probs_NC: Floats, targets_NC: Flags, *, selection: Selection, kind: Kind) -> float:
@@ -83,7 +86,8 @@ def selection_score(probs_NC: Floats, targets_NC: Flags, *, selection: Selection
         return (macro_f1 if selection == "macro_f1" else micro_f1)(targets_NC, decided_NC)
     if selection == "macro_f1":
         occurring = np.flatnonzero(targets_NC.any(axis=0))
-        return float(np.mean([best_threshold(probs_NC[:, c], targets_NC[:, c])[1] for c in occurring]))
+        scores = [best_threshold(probs_NC[:, c], targets_NC[:, c])[1] for c in occurring]
+        return float(np.mean(scores)) if scores else 0.0
     return best_threshold(probs_NC, targets_NC)[1]
 
 
@@ -114,44 +118,53 @@ def claims(probs_NC: Floats, targets_NC: Flags, kind: Kind) -> tuple[Doubles, Do
 
 def reliability(claimed: Doubles, right: Doubles) -> list[Bin]:
     """Confidence and accuracy in bins of equal numbers of claims, ordered by confidence."""
-    order = np.argsort(claimed.ravel(), kind="stable")
-    bins = np.array_split(order, min(ECE_BINS, len(order)))
     return [
-        Bin(confidence=float(claimed.ravel()[b].mean()), accuracy=float(right.ravel()[b].mean()), rows=len(b))
-        for b in bins
+        Bin(confidence=float(claimed.flat[b].mean()), accuracy=float(right.flat[b].mean()), rows=len(b))
+        for b in _bins(claimed)
     ]
 
 
 def expected_calibration_error(claimed: Doubles, right: Doubles) -> float:
     """Mean distance between confidence and accuracy over bins of equal numbers of claims, ordered by confidence.
 
-    Nguyen & O'Connor 2015 (adaptive bins); 15 of them as in Guo et al. 2017. Rows that are few scatter, so that even
-    a perfect classifier has an error above zero.
+    Nguyen & O'Connor 2015 (adaptive bins); 15 of them as in Guo et al. 2017. Few claims scatter, so that even a
+    perfect classifier has an error above zero: `ece_floor`.
     """
-    gaps = (right - claimed).ravel()[np.argsort(claimed, axis=None, kind="stable")]
-    bins = np.array_split(gaps, min(ECE_BINS, len(gaps)))
-    return float(sum(abs(part.sum()) for part in bins) / len(gaps))
+    gaps = right - claimed
+    return float(sum(abs(gaps.flat[b].sum()) for b in _bins(claimed)) / gaps.size)
+
+
+def ece_floor(claimed: Doubles) -> float:
+    """The error that a perfect classifier with these confidences would be expected to show by chance alone: the sum of
+    a bin's gaps is then nearly normal around zero, and its mean distance from it √(2/π) of its deviation.
+    """
+    deviations = (math.sqrt(float((claimed.flat[b] * (1 - claimed.flat[b])).sum())) for b in _bins(claimed))
+    return math.sqrt(2 / math.pi) * sum(deviations) / claimed.size
 
 
 def ece_interval(claimed: Doubles, right: Doubles, *, seed: int = 0) -> tuple[float, float]:
-    """The middle 95 % of the error over resampled rows (percentile bootstrap, 200 times)."""
+    """Where the error on endlessly many rows lies, with at least 95 % confidence: (low, high).
+
+    The spread is that of 200 resamples of the rows, within the bins as they are. Chance only ever adds to the error,
+    and a resample has it twice, so that percentiles of resamples lie too high, often above the error itself. Instead
+    the high end is the error and 1.96 spreads; the low end is the error less 1.96 spreads and less chance's share.
+    """
+    bins = _bins(claimed)
+    gaps_NB = np.zeros((len(claimed), len(bins)))
+    for number, b in enumerate(bins):
+        gaps_NB[:, number] = np.bincount(b // claimed.shape[1], right.flat[b] - claimed.flat[b], minlength=len(claimed))
     rng = np.random.default_rng(seed)
     rows = len(claimed)
-    found = []
-    for _ in range(RESAMPLES):
-        drawn = rng.integers(rows, size=rows)
-        found.append(expected_calibration_error(claimed[drawn], right[drawn]))
-    low, high = np.quantile(found, (0.025, 0.975))
-    return float(low), float(high)
+    drawn = (rng.multinomial(rows, np.full(rows, 1 / rows)) for _ in range(RESAMPLES))
+    found = [np.abs(times_N @ gaps_NB).sum() / claimed.size for times_N in drawn]
+    spread = 1.96 * float(np.std(found))
+    error = expected_calibration_error(claimed, right)
+    return max(0.0, error - spread - ece_floor(claimed)), min(1.0, error + spread)
 
 
-def ece_floor(claimed: Doubles, *, seed: int = 0) -> float:
-    """The error that a perfect classifier with these confidences would show on as many claims, by chance: the mean of
-    200 draws in which each claim holds with its own probability.
-    """
-    rng = np.random.default_rng(seed)
-    drawn = ((rng.random(claimed.shape) < claimed).astype(np.float64) for _ in range(RESAMPLES))
-    return float(np.mean([expected_calibration_error(claimed, right) for right in drawn]))
+def _bins(claimed: Doubles) -> list[npt.NDArray[np.intp]]:
+    """Places in the flattened claims, in equal numbers, ordered by confidence."""
+    return np.array_split(np.argsort(claimed, axis=None, kind="stable"), min(ECE_BINS, claimed.size))
 
 
 def coverage(confidence_N: Doubles, right_N: Flags) -> list[Point]:

@@ -28,6 +28,8 @@ from training.metrics import Doubles
 # Sparse (N, F); scipy's own type is not generic enough to say more.
 Features: TypeAlias = Any
 
+# The LSTM may be ahead by this at most where the linear model is called as good: a point.
+AS_GOOD = 0.01
 NAME = "TF-IDF and linear SVM"
 CHOICES_OF_C = (0.03, 0.1, 0.3, 1.0, 3.0)
 # Character n-grams help with short and badly spelt texts. Above this many characters they would cost minutes, and on
@@ -144,7 +146,7 @@ def compare(rival: Rival, answers: Answers, texts: Sequence[str], *, split: str,
         "difference": ours - theirs,
         "low": low,
         "high": high,
-        "verdict": _verdict(ours, theirs, low, high, rival, split),
+        "verdict": _verdict(ours, theirs, low, high, rival, split, len(texts)),
     }
 
 
@@ -208,15 +210,19 @@ def _interval(targets_NC: Flags, ours_NC: Flags, theirs_NC: Flags, *, seed: int)
     return float(low), float(high)
 
 
-def _verdict(ours: float, theirs: float, low: float, high: float, rival: Rival, split: str) -> str:
+def _verdict(ours: float, theirs: float, low: float, high: float, rival: Rival, split: str, rows: int) -> str:
     figure = "accuracy" if rival.kind == "single-label" else "micro-F1"
     what = (
         f"{figure} on {split} {theirs:.2%} against the LSTM's {ours:.2%} "
         f"(difference {100 * (ours - theirs):+.2f} points, 95 % interval {100 * low:+.2f} to {100 * high:+.2f})"
     )
+    if split == "valid":
+        what += "; both were also chosen by these rows"
     if low > 0:
         return f"The LSTM is better than the linear model: {what}."
     cost = f"it costs {rival.seconds:g} s"
     if high < 0:
         return f"The linear model is better: {what}; {cost}."
-    return f"The linear model is as good: {what}, which may be chance; {cost}."
+    if high <= AS_GOOD:
+        return f"The linear model is as good: {what}; {cost}."
+    return f"Not decided: on {rows:,} rows the linear model may be as good; {what}; {cost}."

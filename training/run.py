@@ -141,7 +141,8 @@ def _tell(console: Console, splits: Splits, device: torch.device) -> None:
     )
     if splits.dropped:
         console.print(
-            f"left out {splits.dropped:,} rows of train whose texts are held out too (drop_repeats=false keeps them)",
+            f"left out {splits.dropped:,} rows whose texts are in a later split too, of train, calibration, validation "
+            "and test (drop_repeats=false keeps them)",
             highlight=False,
             soft_wrap=True,
         )

@@ -62,6 +62,16 @@ def test_a_label_with_a_handful_of_rows_shares_the_rest_of_its_calibration() -> 
     assert found.temperature[2] == pytest.approx(shared.temperature[0])
 
 
+def test_a_label_without_rows_is_not_given_to_everyone() -> None:
+    """Its threshold is no lower than the one that would be best for all labels."""
+    logits, targets = drawn_labels(2_000, [0.0, -1.0, -4.0])
+    logits[:, 2], targets[:, 2] = -9.0, False
+    found = calibrate.fit(logits, targets, "multi-label")
+    assert found.thresholds is not None
+    assert found.thresholds[2] > 0.2
+    assert not decisions(probabilities(logits, found, "multi-label"), found, "multi-label")[:, 2].any()
+
+
 def test_thresholds_serve_f1() -> None:
     """On other rows of the same kind the tuned thresholds beat one half for all."""
     logits, targets = drawn_labels(8_000, [-1.0, -3.0, -5.0])

@@ -20,16 +20,32 @@ def load(source: Path, config: TrainingConfig = CONFIG) -> Splits:
 
 
 def test_what_is_held_out_is_not_trained_on(tmp_path: Path) -> None:
-    """Rows of train whose text is in test or valid, but for case and white space, are left out."""
+    """Rows of train whose text is in test or valid, but for case and white space, are left out; and of the two parts
+    that valid is cut into, each text is in one.
+    """
     write(tmp_path, "train.csv", CSV + "Seen  TWICE,a\nseen,b\n")
     write(tmp_path, "valid.csv", "text,label\n" + "".join(f"seen,a\nunseen {n},b\n" for n in range(3)))
     write(tmp_path, "test.csv", "text,label\nseen twice,a\ntext 4,b\nnew,a\n")
     splits = load(tmp_path)
-    assert splits.dropped == 3
+    assert splits.dropped == 4
     assert not {"Seen  TWICE", "seen", "text 4"} & set(splits.train.texts)
     assert len(splits.train) == len(ROWS) - 1
     kept = load(tmp_path, TrainingConfig(drop_repeats=False))
     assert (kept.dropped, len(kept.train)) == (0, len(ROWS) + 2)
+
+
+def test_what_is_tested_took_no_part_in_choosing(tmp_path: Path) -> None:
+    """Rows of valid whose text is in test choose no epoch and fit no temperature."""
+    write(tmp_path, "train.csv", CSV)
+    rows = "".join(f"new {n},{'ab'[n % 2]}\n" for n in range(20))
+    write(tmp_path, "valid.csv", "text,label\n" + rows + "asked,a\nAsked,a\n")
+    write(tmp_path, "test.csv", "text,label\nasked,a\nother,b\n")
+    splits = load(tmp_path)
+    assert splits.dropped == 2
+    assert not {"asked", "Asked"} & set(splits.validation.texts + splits.calibration.texts)
+    write(tmp_path, "valid.csv", "text,label\nasked,a\nother,b\n")
+    with pytest.raises(DataError, match="no row is left for validation"):
+        load(tmp_path)
 
 
 def test_copies_in_a_single_file_end_up_on_one_side(tmp_path: Path) -> None:

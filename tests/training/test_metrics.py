@@ -93,6 +93,38 @@ def test_the_interval_of_the_error_holds_it_and_narrows_with_rows() -> None:
     assert widths[1] < widths[0] / 2
 
 
+@pytest.mark.parametrize("boast", [0.0, 0.03, 0.15])
+def test_the_interval_holds_the_error_on_endlessly_many_rows(boast: float) -> None:
+    """In at least 90 of 100 draws, and the error that was measured in all; a perfect classifier's too."""
+    rng = np.random.default_rng(2)
+    held = 0
+    for _ in range(100):
+        claimed = rng.uniform(0.6, 1.0, size=(400, 1))
+        right = (rng.random((400, 1)) < claimed - boast).astype(float)
+        low, high = metrics.ece_interval(claimed, right)
+        assert low <= metrics.expected_calibration_error(claimed, right) <= high
+        held += low <= boast <= high
+    assert held >= 90
+
+
+def test_chances_share_is_what_draws_come_to() -> None:
+    """The formula against simulation."""
+    rng = np.random.default_rng(3)
+    claimed = rng.uniform(0.5, 1.0, size=(1000, 1))
+    drawn = [
+        metrics.expected_calibration_error(claimed, (rng.random((1000, 1)) < claimed).astype(float)) for _ in range(300)
+    ]
+    assert metrics.ece_floor(claimed) == pytest.approx(np.mean(drawn), rel=0.05)
+
+
+def test_validation_without_any_label_scores_nothing() -> None:
+    """Multi-label: an epoch's score is 0 then, not no number."""
+    nothing = np.zeros((5, 3), dtype=np.bool_)
+    probs = np.full((5, 3), 0.4, dtype=np.float32)
+    for selection in ("micro_f1", "macro_f1"):
+        assert metrics.selection_score(probs, nothing, selection=selection, kind="multi-label") == 0.0
+
+
 def test_a_perfect_classifier_has_the_error_of_chance_alone() -> None:
     """On few rows that is large; honest claims come out at it, boasts far above."""
     rng = np.random.default_rng(1)

@@ -55,6 +55,7 @@ def document(run: Run) -> dict[str, Any]:
         "mistakes": _mistakes(list(run.judged.values())[-1]) if run.config.keep_texts else None,
         "history": run.built.fitted.history,
         "selection": run.config.selection,
+        "stopped": run.built.stopped,
         **_origin(run),
     }
 

@@ -55,16 +55,22 @@ def _clear_errors() -> Iterator[None]:
         extra = "tune" if error.name == "optuna" else "train"
         print(f"error: {error.name} is not installed; this command needs: pip install -e '.[{extra}]'", file=sys.stderr)
     except ModelError as error:
-        print(f"error: {error}", file=sys.stderr)
+        _refuse(error)
     except Exception as error:
         from training.errors import TrainingError
 
         if not isinstance(error, TrainingError):
             raise
-        print(f"error: {error}", file=sys.stderr)
+        _refuse(error)
     else:
         return
     raise typer.Exit(2)
+
+
+def _refuse(error: Exception) -> None:
+    from training.printable import one_line
+
+    print(f"error: {one_line(str(error))}", file=sys.stderr)
 
 
 @app.command()

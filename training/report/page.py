@@ -16,6 +16,7 @@ import jinja2
 from markupsafe import Markup
 from scipy import stats
 
+from training.printable import printable
 from training.report import plots
 
 # A wider confusion table than this doesn't fit a page: it is drawn instead.
@@ -28,8 +29,6 @@ COVERAGES = (1.0, 0.95, 0.9, 0.8, 0.7, 0.5)
 SEVERITIES = ("serious", "warning", "note")
 SPLITS = {"valid": "validation", "test": "test"}
 SCORES = {"accuracy": "accuracy", "micro_f1": "micro-F1", "macro_f1": "macro-F1"}
-# What HTML can't hold, or what would break UTF-8: C0 and C1 controls but tab and line feed, surrogates, non-characters.
-UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
 Json = Mapping[str, Any]
 
@@ -103,7 +102,7 @@ def plain(value: Any) -> str:
 def _printable(value: Any) -> Any:
     """The same, every string in it fit for a page."""
     if isinstance(value, str):
-        return UNPRINTABLE.sub("\ufffd", value.replace("\r\n", "\n"))
+        return printable(value)
     if isinstance(value, Mapping):
         return {_printable(key): _printable(item) for key, item in value.items()}
     return [_printable(item) for item in value] if isinstance(value, list | tuple) else value

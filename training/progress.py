@@ -78,6 +78,10 @@ class TerminalProgress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Leave the bar as it is: it would be drawn over a question."""
         self._bar.stop()
 
     def start(self, *, steps: int, done: int) -> None:

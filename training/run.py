@@ -177,12 +177,15 @@ def _build(
     console: Console,
     offer: Callable[[], bool],
 ) -> Built:
+    bar = progress.TerminalProgress(console)
+
     def keep_best() -> bool:
+        bar.stop()
         console.print("stopped; the same command with --resume goes on from here", highlight=False)
         return offer()
 
     try:
-        with progress.TerminalProgress(console) as bar, tracked, interruption() as stopped:
+        with bar, tracked, interruption() as stopped:
             both = progress.Together(bar, tracked)
             return build.build(splits, config, both, device=device, keeper=kept, stopped=stopped, keep_best=keep_best)
     except loop.Interrupted:

@@ -172,6 +172,13 @@ def test_a_refusal_is_one_line_and_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_name_that_leaves_no_room_for_the_runs_folder_is_refused(data: Path, tmp_path: Path) -> None:
+    """Before anything is read: a bundle of 253 letters may be, `.NAME.run` may not."""
+    result = lembra("train", data, "--out", tmp_path / ("x" * 253), *QUICK)
+    assert (result.exit_code, "File name too long" in result.stderr, result.stderr.count("\n")) == (2, True, 1)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_existing_bundle_is_replaced_only_by_force(data: Path, tmp_path: Path) -> None:
     """And a folder that is no bundle never."""
     out = tmp_path / "bundle"

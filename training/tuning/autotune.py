@@ -121,10 +121,10 @@ def autotune(
 def _check_place(out: Path, *, overwrite: bool, resume: bool) -> Path:
     """The search's folder. Raises: TrainingError, before the data is read."""
     run.check_place(out, overwrite=overwrite)
-    folder = out.with_name(f".{out.name}.tune")
+    folder = run.beside(out, run.TUNE_FOLDER)
     if trials.exist(folder) and not (resume or overwrite):
         raise TrainingError(f"a search for {out} was begun: --resume goes on with it, --force starts over")
-    if Checkpoints(out.with_name(f".{out.name}.run"), {}).exists and not (trials.exist(folder) or overwrite):
+    if Checkpoints(run.beside(out, run.RUN_FOLDER), {}).exists and not (trials.exist(folder) or overwrite):
         raise TrainingError(f"a run of {out} was cut off: `lembra train --resume` goes on with it, --force drops it")
     return folder
 

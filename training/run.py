@@ -173,6 +173,7 @@ def _checkpoints(out: Path, config: TrainingConfig, splits: Splits, *, overwrite
         if not overwrite:
             raise TrainingError(f"a run of {out} was cut off: --resume goes on with it, --force starts over")
         kept.delete()
+    kept.load()  # what can't be taken up is refused before minutes of checks and a rival
     return kept
 
 

@@ -230,6 +230,17 @@ def test_the_bar_is_gone_when_a_question_is_put(stopped: tuple[Path, str]) -> No
     assert stopped[1].rindex("\x1b[?25h") > stopped[1].rindex("\x1b[?25l")
 
 
+def test_a_run_is_taken_up_with_other_checks_and_no_other_weights(data: Path, stopped: tuple[Path, str]) -> None:
+    """What no weight depends on may change; what one does is refused before anything is looked at."""
+    given = ("train", data, "--out", stopped[0], *QUICK, "--resume", "--no-track")
+    other = lembra(*given, "--set", "hidden_size=9")
+    assert (other.exit_code, "hidden_size was" in other.stderr, other.stderr.count("\n")) == (2, True, 1)
+    changed = [part for name in ("rival", "find_label_errors", "keep_texts") for part in ("--set", f"{name}=false")]
+    done = lembra(*given, *changed)
+    assert done.exit_code == 0, done.output
+    assert "epoch 1 " not in done.stderr
+
+
 def test_evaluate_gives_the_reports_figures(trained: tuple[Path, dict[str, Any]], data: Path) -> None:
     """Measured again on a file, as JSON and as a table."""
     figures = json.loads(lembra("evaluate", trained[0], data, "--json").stdout)

@@ -145,6 +145,13 @@ def test_many_forms_of_one_boilerplate_are_near() -> None:
     assert len(repeats.near_texts([form.format(number) for number in range(100, 900)])) == 800
 
 
+def test_short_texts_are_taken_in_chunks_too() -> None:
+    """By their number: half a million short ones have few characters, but as many signatures as long ones."""
+    texts = [str(number) for number in range(2 * repeats.CHUNK_TEXTS + 1)]
+    assert [len(chunk) for chunk in repeats.chunks(texts)] == [repeats.CHUNK_TEXTS, repeats.CHUNK_TEXTS, 1]
+    assert [text for chunk in repeats.chunks(texts) for text in chunk] == texts
+
+
 def test_labels_that_cannot_be_learnt_are_serious(tmp_path: Path) -> None:
     """Unknown to train, too rare, or the same but for case and spaces."""
     train = [*reviews(60), ("one", "rare"), ("two", "Up "), ("three", "Up "), ("four", "Up ")]

@@ -132,11 +132,11 @@ def train(
 def autotune(
     data: Annotated[Path, typer.Argument(help="a folder with train (valid, test), or one file")],
     out: Annotated[Path, typer.Option(help="the bundle to write, such as bundles/NAME")],
-    minutes: Annotated[float, typer.Option(min=0, help="the time for all of it, the final run included")],
+    minutes: Annotated[float, typer.Option(help="the time for all of it, the final run included")],
     trials: Annotated[int | None, typer.Option(min=1, help="end after so many trials, for a search to repeat")] = None,
-    max_mb: Annotated[float | None, typer.Option(min=0, help="the bundle's size at most, in 10⁶ bytes")] = None,
+    max_mb: Annotated[float | None, typer.Option(help="the bundle's size at most, in 10⁶ bytes")] = None,
     max_us_per_text: Annotated[
-        float | None, typer.Option(min=0, help="microseconds a text at most, asked alone, on one thread")
+        float | None, typer.Option(help="microseconds a text at most, asked alone, on one thread")
     ] = None,
     recipe: Annotated[str | None, typer.Option(help="where to start: a TOML file, or a built-in recipe")] = None,
     settings: Annotated[

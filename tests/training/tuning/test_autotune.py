@@ -280,7 +280,7 @@ def test_a_search_is_not_gone_on_with_where_another_run_was_cut_off(
         search(rows, out, base, Builder(built, kill))
     Checkpoints(run.beside(out, run.RUN_FOLDER), {"seed": 7}).save({})
     builder = Builder(built)
-    with pytest.raises(TrainingError, match="a run of .* was cut off"):
+    with pytest.raises(TrainingError, match=r"a run of .* was cut off"):
         search(rows, out, base, builder, count=2, resume=True)
     assert builder.configs == []
 

@@ -127,6 +127,7 @@ def _view(report: Json) -> dict[str, Any]:
         "rival": ("Rival", report.get("rival")),
         "run": ("The run", True),
     }
+    best = next((epoch for epoch in reversed(report.get("history") or []) if epoch.get("best")), None)
     return {
         "report": report,
         "contents": {name: title for name, (title, there) in contents.items() if there},
@@ -135,12 +136,13 @@ def _view(report: Json) -> dict[str, Any]:
         "split": SPLITS[split],
         "figures": figures,
         "accuracy_interval": _wilson(figures["accuracy"], figures["rows"]),
-        "parts": _parts(report["data"]["splits"], checks.get("parts") or []),
+        "files": [part | {"scripts": _largest(part.get("scripts") or {})} for part in checks.get("parts") or []],
+        "splits": _splits(report["data"]["splits"]),
         "findings": sorted(checks.get("findings") or [], key=_severity),
         "suspects": checks.get("suspects") or [],
         "balance": _balance(report),
-        "score": SCORES.get(report.get("selection", ""), "score"),
-        "best": next((epoch for epoch in reversed(report.get("history") or []) if epoch.get("best")), None),
+        "best": best,
+        "best_score": _best_score(best, report.get("selection", "")) if best else "",
         "confusion": _confusion(counts, report["labels"]) if counts else None,
         "pairs": _pairs(counts, report["labels"]) if counts and len(counts) > MOST_CLASSES_BY_NAME else [],
         "classes": _classes(report, figures.get("classes") or []),
@@ -156,7 +158,9 @@ def _drawings(report: Json, figures: Json) -> dict[str, Markup]:
     drawings = {}
     if history := report.get("history"):
         drawings["loss"] = plots.loss(history)
-        drawings["score"] = plots.score(history, SCORES.get(report.get("selection", ""), "score"))
+        by_loss = report.get("selection") == "loss"
+        name = "score: the loss with a minus" if by_loss else SCORES.get(report.get("selection", ""), "score")
+        drawings["score"] = plots.score(history, name, share=not by_loss)
     if (bins := figures.get("reliability")) and bins.get("after"):
         drawings["reliability"] = plots.reliability(bins.get("before") or [], bins["after"])
     if kept := figures.get("coverage"):
@@ -178,22 +182,20 @@ def _wilson(share: float, rows: int) -> tuple[float, float]:
     return float(interval.low), float(interval.high)
 
 
-def _parts(splits: Json, checked: Iterable[Json]) -> list[dict[str, Any]]:
-    """The splits, with what the checks measured on them."""
-    known = {part["name"]: part for part in checked}
+def _splits(splits: Json) -> list[dict[str, Any]]:
+    """Each with its share of all rows."""
     rows = sum(split["rows"] for split in splits.values())
     return [
-        {
-            "name": name,
-            "rows": split["rows"],
-            "share": split["rows"] / max(rows, 1),
-            "sha256": split["sha256"],
-            "empty": known.get(name, {}).get("empty"),
-            "characters": known.get(name, {}).get("characters"),
-            "scripts": _largest(known.get(name, {}).get("scripts") or {}),
-        }
+        {"name": name, "rows": split["rows"], "share": split["rows"] / max(rows, 1), "sha256": split["sha256"]}
         for name, split in splits.items()
     ]
+
+
+def _best_score(best: Json, selection: str) -> str:
+    """By what the epoch was kept, with its name; where the loss chose, the loss."""
+    if selection == "loss":
+        return f"loss of {decimals(best.get('validation_loss'))}"
+    return f"{SCORES.get(selection, 'score')} of {percent(best.get('score'))}"
 
 
 def _severity(found: Json) -> int:

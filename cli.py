@@ -55,16 +55,22 @@ def _clear_errors() -> Iterator[None]:
         extra = "tune" if error.name == "optuna" else "train"
         print(f"error: {error.name} is not installed; this command needs: pip install -e '.[{extra}]'", file=sys.stderr)
     except ModelError as error:
-        print(f"error: {error}", file=sys.stderr)
+        _refuse(error)
     except Exception as error:
         from training.errors import TrainingError
 
         if not isinstance(error, TrainingError):
             raise
-        print(f"error: {error}", file=sys.stderr)
+        _refuse(error)
     else:
         return
     raise typer.Exit(2)
+
+
+def _refuse(error: Exception) -> None:
+    from training.printable import one_line
+
+    print(f"error: {one_line(str(error))}", file=sys.stderr)
 
 
 @app.command()
@@ -126,11 +132,11 @@ def train(
 def autotune(
     data: Annotated[Path, typer.Argument(help="a folder with train (valid, test), or one file")],
     out: Annotated[Path, typer.Option(help="the bundle to write, such as bundles/NAME")],
-    minutes: Annotated[float, typer.Option(min=0, help="the time for all of it, the final run included")],
+    minutes: Annotated[float, typer.Option(help="the time for all of it, the final run included")],
     trials: Annotated[int | None, typer.Option(min=1, help="end after so many trials, for a search to repeat")] = None,
-    max_mb: Annotated[float | None, typer.Option(min=0, help="the bundle's size at most, in 10⁶ bytes")] = None,
+    max_mb: Annotated[float | None, typer.Option(help="the bundle's size at most, in 10⁶ bytes")] = None,
     max_us_per_text: Annotated[
-        float | None, typer.Option(min=0, help="microseconds a text at most, asked alone, on one thread")
+        float | None, typer.Option(help="microseconds a text at most, asked alone, on one thread")
     ] = None,
     recipe: Annotated[str | None, typer.Option(help="where to start: a TOML file, or a built-in recipe")] = None,
     settings: Annotated[

@@ -22,6 +22,9 @@ from training.loop import Encoded, Fitted, Keeper, Progress
 from training.network import TrainedNetwork
 from training.reading import Examples
 
+# Settings that no weight depends on: a run that was cut off may go on with others.
+BESIDE_THE_WEIGHTS = {"rival", "find_label_errors", "keep_texts"}
+
 
 @dataclass(frozen=True)
 class Built:
@@ -89,7 +92,7 @@ def choose_device(wanted: str) -> torch.device:
 def identity(config: TrainingConfig, splits: Splits) -> dict[str, Any]:
     """What decides the weights: the settings, the data, and how many threads share a sum."""
     return {
-        **config.model_dump(),
+        **config.model_dump(exclude=BESIDE_THE_WEIGHTS),
         "threads": config.threads or torch.get_num_threads(),
         "train": splits.train.fingerprint()["sha256"],
         "validation": splits.validation.fingerprint()["sha256"],

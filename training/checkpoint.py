@@ -51,14 +51,22 @@ class Checkpoints:
         return self._clock() - self._saved_at >= self._every_s
 
     def save(self, state: dict[str, Any]) -> None:
-        """Write to a file beside, then rename: a kill at any moment leaves the old one or the new one."""
-        self._folder.mkdir(parents=True, exist_ok=True)
+        """Write to a file beside, then rename: a kill at any moment leaves the old one or the new one.
+
+        Raises: TrainingError if the disk is full or can't be written; the old one stays.
+        """
         unfinished = self._folder / f"{NAME}.tmp"
-        with unfinished.open("wb") as file:
-            torch.save({"format": FORMAT, "identity": self._identity, "state": state}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(self._folder / NAME)
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with unfinished.open("wb") as file:
+                torch.save({"format": FORMAT, "identity": self._identity, "state": state}, file)
+                file.flush()
+                os.fsync(file.fileno())
+            unfinished.replace(self._folder / NAME)
+        except (OSError, RuntimeError) as error:  # torch, closing its archive, makes the second kind of the first
+            with suppress(OSError):
+                unfinished.unlink(missing_ok=True)
+            raise TrainingError(f"{self._folder / NAME} can't be written: {_reason(error)}") from error
         self._saved_at = self._clock()
 
     def load(self) -> dict[str, Any] | None:
@@ -91,6 +99,16 @@ class Checkpoints:
         if names:
             shown = ", ".join(f"{name} was {identity.get(name)!r}, is {self._identity.get(name)!r}" for name in names)
             raise TrainingError(f"{path} is of another run: {shown}; --force starts over")
+
+
+def _reason(error: BaseException) -> str:
+    """What the system said, be it behind another error."""
+    at: BaseException | None = error
+    while at is not None:
+        if isinstance(at, OSError):
+            return at.strerror or str(at)
+        at = at.__cause__ or at.__context__
+    return str(error).partition("\n")[0]
 
 
 def generators() -> dict[str, Any]:

@@ -1,4 +1,7 @@
-"""How a run tells a person how far it is: a live bar on a terminal, a line an epoch elsewhere. On stderr."""
+"""How a run tells a person how far it is: a live bar on a terminal, a line an epoch elsewhere. On stderr.
+
+Labels, texts and names are a stranger's: they are shown by `_plain`, never as rich's markup.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -9,7 +12,6 @@ from typing import Any
 
 from rich.console import Console
 from rich.live import Live
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
@@ -19,6 +21,7 @@ from training.checks.findings import Severity
 from training.evaluate import Report
 from training.loop import EpochResult
 from training.loop import Progress as Listener
+from training.printable import one_line
 
 # A confusing wall of rows otherwise; the report in the bundle has every class.
 MOST_CLASSES_SHOWN = 40
@@ -75,6 +78,10 @@ class TerminalProgress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Leave the bar as it is: it would be drawn over a question."""
         self._bar.stop()
 
     def start(self, *, steps: int, done: int) -> None:
@@ -134,7 +141,7 @@ class TrialTable:
     def done(self, row: Row) -> None:
         if not self._console.is_terminal:
             cells = [f"trial {row.number}", row.state, *filter(None, _cells(row)), row.changes]
-            self._console.print("  ".join(cells), highlight=False, soft_wrap=True, markup=False)
+            self._console.print(_plain("  ".join(cells)), highlight=False, soft_wrap=True)
 
     def _table(self) -> Table:
         table = Table(box=None)
@@ -148,8 +155,13 @@ class TrialTable:
             if row is best or row in self._rows[-MOST_TRIALS_SHOWN:]:
                 score, size, speed, seconds = (cell.split(" ")[0] for cell in _cells(row))
                 shown = (str(row.number), score, size, speed, seconds, row.state, row.changes)
-                table.add_row(*map(escape, shown), style="bold" if row is best else "")
+                table.add_row(*map(_plain, shown), style="bold" if row is best else "")
         return table
+
+
+def _plain(text: str) -> Text:
+    """On one line, without what a terminal obeys; `[` begins no markup."""
+    return Text(one_line(text))
 
 
 def _cells(row: Row) -> list[str]:
@@ -169,13 +181,13 @@ def _shown(score: float) -> str:
 
 def show_report(console: Console, report: Report, *, title: str) -> None:
     """A table a class, with the averages below."""
-    table = Table(title=title, title_justify="left")
+    table = Table(title=_plain(title), title_justify="left")
     table.add_column("class")
     for name in ("precision", "recall", "F1", "rows"):
         table.add_column(name, justify="right")
     for score in report.classes[:MOST_CLASSES_SHOWN]:
         figures = (f"{100 * value:.2f}" for value in (score.precision, score.recall, score.f1))
-        table.add_row(score.label, *figures, f"{score.rows:,}")
+        table.add_row(_plain(score.label), *figures, f"{score.rows:,}")
     if len(report.classes) > MOST_CLASSES_SHOWN:
         table.add_row(f"… {len(report.classes) - MOST_CLASSES_SHOWN} more in the report", "", "", "", "")
     console.print(table)
@@ -191,7 +203,7 @@ def show_report(console: Console, report: Report, *, title: str) -> None:
 
 def show_check(console: Console, check: DataCheck, *, title: str = "data, as it was read") -> None:
     """A line a part, then the findings, the serious ones first."""
-    table = Table(title=title, title_justify="left")
+    table = Table(title=_plain(title), title_justify="left")
     table.add_column("part")
     for name in ("rows", "classes", "empty", "characters", "95 %", "longest"):
         table.add_column(name, justify="right")
@@ -203,7 +215,8 @@ def show_check(console: Console, check: DataCheck, *, title: str = "data, as it 
     console.print(table)
     for finding in check.findings:
         line = Text(f"{finding.severity}: ", style=STYLES[finding.severity])
-        console.print(line.append(f"{finding.title}: {finding.detail}", style="default"), soft_wrap=True)
+        said = one_line(f"{finding.title}: {finding.detail}")
+        console.print(line.append(said, style="default"), soft_wrap=True)
 
 
 def show_suspects(console: Console, suspects: Sequence[Suspect]) -> None:
@@ -212,9 +225,9 @@ def show_suspects(console: Console, suspects: Sequence[Suspect]) -> None:
         labels, suggested = (", ".join(names) or "no label" for names in (found.labels, found.suggested))
         text = " ".join((found.text or "").split())[:EXCERPT]
         line = f"row {found.row:,}: {labels} → {suggested}? ({found.score:.3f})  {text}"
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        console.print(_plain(line), highlight=False, soft_wrap=True)
 
 
 def show_rival(console: Console, rival: Mapping[str, Any]) -> None:
     """The verdict."""
-    console.print(rival["verdict"], highlight=False, soft_wrap=True)
+    console.print(_plain(rival["verdict"]), highlight=False, soft_wrap=True)

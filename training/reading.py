@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
 from model.config import Kind
-from training.errors import DataError
+from training.errors import ConfigError, DataError
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".csv", ".tsv", ".parquet")
 
@@ -34,12 +34,17 @@ class Columns:
     """Which columns (or keys) hold what.
 
     Without a `label`, `labels` is taken where rows have it, else `label`. A list there makes the data multi-label, and
-    so does a `separator`, which cuts a string into labels.
+    so does a `separator`, which cuts a string into labels; white space around them is dropped.
     """
 
     text: str = "text"
     label: str | None = None
     separator: str | None = None
+
+    def __post_init__(self) -> None:
+        """Raises: ConfigError for a separator that would cut nothing."""
+        if self.separator == "":
+            raise ConfigError("--label-separator is empty; it must have a character at least")
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +133,7 @@ def _labels(row: dict[str, Any], columns: Columns, path: Path, line: int) -> tup
     key = columns.label or ("labels" if "labels" in row and "label" not in row else "label")
     value = _field(row, key, path, line)
     if columns.separator is not None and isinstance(value, str):
-        value = [part for part in value.split(columns.separator) if part.strip()]
+        value = [part for found in value.split(columns.separator) if (part := found.strip())]
     if isinstance(value, list):
         return tuple(dict.fromkeys(_label(one, key, path, line) for one in value)), "multi-label"
     return (_label(value, key, path, line),), "single-label"

@@ -33,6 +33,8 @@ from training.rival import Rival
 PROBES = 8
 RECIPE = "recipe.toml"
 PAGE = "report.html"
+# Beside the bundle: of a run, and of a search.
+RUN_FOLDER, TUNE_FOLDER = "run", "tune"
 
 
 class Stopped(TrainingError):
@@ -117,19 +119,26 @@ def run(
 
 def check_place(out: Path, *, overwrite: bool) -> None:
     """Before hours of training: may the bundle be written there? Raises: TrainingError."""
+    if out.name.startswith(".") or not out.name:
+        raise TrainingError(f"--out {out}: a bundle's name can't begin with a dot, as servers pass over such folders")
     try:
         exists = out.exists()
+        for name in (RUN_FOLDER, TUNE_FOLDER):  # a few letters longer: hours later they may be too long
+            beside(out, name).exists()
     except OSError as error:
         raise TrainingError(f"--out {out} can't be written: {error.strerror}") from None
     if exists and not overwrite:
         raise TrainingError(f"{out} exists; choose another --out, or --force to replace it")
     if exists and not (out / bundle.MANIFEST).exists():
         raise TrainingError(f"{out} exists and is no bundle; it won't be replaced")
-    if out.name.startswith(".") or not out.name:
-        raise TrainingError(f"--out {out}: a bundle's name can't begin with a dot, as servers pass over such folders")
     above = next(folder for folder in out.absolute().parents if folder.exists())
     if not above.is_dir() or not os.access(above, os.W_OK):
         raise TrainingError(f"--out {out} can't be written: {above} is no folder that you may write to")
+
+
+def beside(out: Path, name: str) -> Path:
+    """A folder for what a bundle needs only until it is there."""
+    return out.with_name(f".{out.name}.{name}")
 
 
 def _tell(console: Console, splits: Splits, device: torch.device) -> None:
@@ -160,11 +169,12 @@ def _fit_rival(splits: Splits, config: TrainingConfig, console: Console) -> Riva
 
 
 def _checkpoints(out: Path, config: TrainingConfig, splits: Splits, *, overwrite: bool, resume: bool) -> Checkpoints:
-    kept = Checkpoints(out.with_name(f".{out.name}.run"), build.identity(config, splits))
+    kept = Checkpoints(beside(out, RUN_FOLDER), build.identity(config, splits))
     if kept.exists and not resume:
         if not overwrite:
             raise TrainingError(f"a run of {out} was cut off: --resume goes on with it, --force starts over")
         kept.delete()
+    kept.load()  # what can't be taken up is refused before minutes of checks and a rival
     return kept
 
 
@@ -178,12 +188,15 @@ def _build(
     console: Console,
     offer: Callable[[], bool],
 ) -> Built:
+    bar = progress.TerminalProgress(console)
+
     def keep_best() -> bool:
+        bar.stop()
         console.print("stopped; the same command with --resume goes on from here", highlight=False)
         return offer()
 
     try:
-        with progress.TerminalProgress(console) as bar, tracked, interruption() as stopped:
+        with bar, tracked, interruption() as stopped:
             both = progress.Together(bar, tracked)
             return build.build(splits, config, both, device=device, keeper=kept, stopped=stopped, keep_best=keep_best)
     except loop.Interrupted:

@@ -204,7 +204,7 @@ class Tracker:
         self._drain()
 
     def start(self, *, steps: int, done: int) -> None:  # noqa: ARG002 - a bar needs the steps
-        if done == 0:
+        if done == 0 and self._outlets:  # a run that nobody follows leaves what others were told
             _forget(self._folder)
         self._step = done
         self._post(lambda sink: sink.begin(done=done))

@@ -50,6 +50,18 @@ def test_a_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
         kept.load()
 
 
+@pytest.mark.parametrize("numbers", [4, 1_000_000])
+def test_a_full_disk_is_one_line_and_leaves_the_last_one(tmp_path: Path, numbers: int) -> None:
+    """Whether it is noticed at the end or in the middle of a tensor; nothing unfinished lies around."""
+    kept = Checkpoints(tmp_path, {})
+    kept.save(STATE)
+    (tmp_path / f"{NAME}.tmp").symlink_to("/dev/full")
+    with pytest.raises(TrainingError, match=rf"{NAME} can't be written: No space left on device$"):
+        kept.save({"step": 4, "weights": torch.zeros(numbers)})
+    assert [path.name for path in tmp_path.iterdir()] == [NAME]
+    assert (kept.load() or {})["step"] == STATE["step"]
+
+
 def test_it_is_due_after_its_time(tmp_path: Path) -> None:
     """Counted from the start, then from each save."""
     clock = Clock()

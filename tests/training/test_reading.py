@@ -6,7 +6,9 @@ from pathlib import Path
 import pyarrow
 import pyarrow.parquet
 import pytest
+from typer.testing import CliRunner
 
+import cli
 from tests.training.files import CSV, JSONL, ROWS, write, zipped
 from training import reading
 from training.errors import DataError
@@ -43,6 +45,21 @@ def test_other_columns_can_be_chosen_and_numbers_are_labels(tmp_path: Path) -> N
     """A label may be a whole number or a boolean."""
     path = write(tmp_path, "a.jsonl", '{"body": "x", "stars": 5}\n\n{"body": "y", "stars": true}\n')
     assert reading.read(path, Columns("body", "stars")).labels == [("5",), ("True",)]
+
+
+def test_a_separator_cuts_and_what_is_around_the_labels_is_dropped(tmp_path: Path) -> None:
+    """A file that has "; " now and ";" then has the same labels; nothing between two separators is none."""
+    path = write(tmp_path, "a.csv", "text,label\nx,sport; politics\ny,politics ;sport;\nz, ; \n")
+    found = reading.read(path, Columns(separator=";"))
+    assert (found.kind, found.labels) == ("multi-label", [("sport", "politics"), ("politics", "sport"), ()])
+
+
+def test_an_empty_separator_is_refused(tmp_path: Path) -> None:
+    """In one line, by every command that takes one."""
+    path = write(tmp_path, "a.csv", CSV)
+    result = CliRunner().invoke(cli.app, ["check", str(path), "--label-separator", ""])
+    assert (result.exit_code, "--label-separator is empty" in result.stderr) == (2, True)
+    assert result.stderr.count("\n") == 1
 
 
 def test_a_fingerprint_sees_every_change() -> None:

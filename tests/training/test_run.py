@@ -1,16 +1,22 @@
 """training.run, through the `lembra` command: a bundle or one clear message, never something between."""
 
+import io
 import json
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner, Result
 
 import cli
 from model.bundle import Bundle
 from tests.training.events import points
+from training import config, run
+from training.reading import Columns
 
 ROWS = [(f"{word} number {number}", label) for number in range(40) for word, label in (("good", "up"), ("bad", "down"))]
 QUICK = ("--recipe", "debug", "--set", "threads=1", "--set", "epochs=15", "--device", "cpu")
@@ -166,6 +172,13 @@ def test_a_refusal_is_one_line_and_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_name_that_leaves_no_room_for_the_runs_folder_is_refused(data: Path, tmp_path: Path) -> None:
+    """Before anything is read: a bundle of 253 letters may be, `.NAME.run` may not."""
+    result = lembra("train", data, "--out", tmp_path / ("x" * 253), *QUICK)
+    assert (result.exit_code, "File name too long" in result.stderr, result.stderr.count("\n")) == (2, True, 1)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_existing_bundle_is_replaced_only_by_force(data: Path, tmp_path: Path) -> None:
     """And a folder that is no bundle never."""
     out = tmp_path / "bundle"
@@ -180,6 +193,52 @@ def test_an_existing_bundle_is_replaced_only_by_force(data: Path, tmp_path: Path
     (tmp_path / "other" / "thesis.txt").write_text("mine")
     assert lembra("train", data, "--out", tmp_path / "other", *QUICK, "--force").exit_code == 2
     assert (tmp_path / "other" / "thesis.txt").read_text() == "mine"
+
+
+class Interrupting(Console):
+    """A terminal where Ctrl-C is pressed after the first epoch."""
+
+    def __init__(self) -> None:
+        self.shown = io.StringIO()
+        super().__init__(file=self.shown, force_terminal=True, width=200)
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        super().print(*objects, **options)
+        if "epoch 1 " in str(objects):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.fixture
+def stopped(data: Path, tmp_path: Path) -> tuple[Path, str]:
+    """A run that was stopped by hand, to be taken up; what the terminal had when the question was put."""
+    console, asked = Interrupting(), []
+
+    def decline() -> bool:
+        asked.append(console.shown.getvalue())
+        return False
+
+    out = tmp_path / "stopped"
+    settings = config.load("debug", ["threads=1", "epochs=15"])
+    with pytest.raises(run.Stopped):
+        run.run(data, out, settings, columns=Columns(), device="cpu", console=console, track=False, offer=decline)
+    (shown,) = asked
+    return out, shown
+
+
+def test_the_bar_is_gone_when_a_question_is_put(stopped: tuple[Path, str]) -> None:
+    """It would be drawn over what is typed: the cursor, hidden as long as it lives, is shown again before."""
+    assert stopped[1].rindex("\x1b[?25h") > stopped[1].rindex("\x1b[?25l")
+
+
+def test_a_run_is_taken_up_with_other_checks_and_no_other_weights(data: Path, stopped: tuple[Path, str]) -> None:
+    """What no weight depends on may change; what one does is refused before anything is looked at."""
+    given = ("train", data, "--out", stopped[0], *QUICK, "--resume", "--no-track")
+    other = lembra(*given, "--set", "hidden_size=9")
+    assert (other.exit_code, "hidden_size was" in other.stderr, other.stderr.count("\n")) == (2, True, 1)
+    changed = [part for name in ("rival", "find_label_errors", "keep_texts") for part in ("--set", f"{name}=false")]
+    done = lembra(*given, *changed)
+    assert done.exit_code == 0, done.output
+    assert "epoch 1 " not in done.stderr
 
 
 def test_evaluate_gives_the_reports_figures(trained: tuple[Path, dict[str, Any]], data: Path) -> None:

@@ -67,6 +67,16 @@ def test_a_run_taken_up_has_no_point_twice(tmp_path: Path) -> None:
     assert points(tmp_path, "validation/score") == [(0, 0.5)]
 
 
+def test_a_run_that_isnt_followed_leaves_the_older_ones_points(tmp_path: Path) -> None:
+    """--no-track writes nothing, and deletes nothing."""
+    with board(tmp_path) as first:
+        first.start(steps=10, done=0)
+        first.epoch(epoch(1))
+    with Tracker([], tmp_path) as silent:
+        silent.start(steps=10, done=0)
+    assert points(tmp_path, "validation/score") == [(0, 0.5)]
+
+
 class Sink:
     """Fails, or waits, at its first point."""
 

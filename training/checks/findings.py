@@ -141,9 +141,10 @@ def _inside(repeats: Sequence[Repeats]) -> Iterator[Finding]:
     for found in repeats:
         texts = found.folded.rows - found.empty
         if found.part == found.among and texts + found.near.rows:
+            rows, repeat = (texts, "repeat") if texts else (found.near.rows, "nearly repeat")
             yield _finding(
                 "warning" if texts >= SERIOUS_SHARE * found.rows and found.part != "unlabelled" else "note",
-                f"{texts:,} of {found.rows:,} {found.part} texts repeat an earlier one",
+                f"{rows:,} of {found.rows:,} {found.part} texts {repeat} an earlier one",
                 _repeated(found),
             )
 
@@ -151,8 +152,9 @@ def _inside(repeats: Sequence[Repeats]) -> Iterator[Finding]:
 def _unlabelled(repeats: Sequence[Repeats]) -> Iterator[Finding]:
     for found in repeats:
         if found.among == "unlabelled" != found.part and found.folded.rows + found.near.rows:
-            rows = f"{found.exact.rows:,} of {found.rows:,} {found.part} texts"
-            yield _finding("note", f"{rows} are also in unlabelled", _repeated(found))
+            rows, where = (found.folded.rows, "also") if found.folded.rows else (found.near.rows, "nearly")
+            title = f"{rows:,} of {found.rows:,} {found.part} texts are {where} in unlabelled"
+            yield _finding("note", title, _repeated(found))
 
 
 def _skew(train: Examples) -> Iterator[Finding]:
@@ -161,6 +163,11 @@ def _skew(train: Examples) -> Iterator[Finding]:
         return
     (most, rows), (least, fewest) = rows_a_label[0], rows_a_label[-1]
     share = rows / len(train)
+    if train.kind == "multi-label":  # a label that most rows have is no answer to all of them
+        if rows >= SKEW * fewest:
+            title = f"the labels are skewed: {rows:,} rows have {most!r}, {fewest:,} {least!r}"
+            yield _finding("note", title, "micro-F1 is mostly of the frequent ones; macro-F1 counts each the same")
+        return
     if share >= MAJORITY or rows >= SKEW * fewest:
         yield _finding(
             "warning" if share >= MAJORITY else "note",

@@ -30,6 +30,8 @@ NEIGHBOURS = 5
 MOST_COMPARED = 50_000
 # At a time, so that what is held stays small.
 CHUNK_CHARACTERS = 4_000_000
+# A signature is P numbers of Python's for a moment: of 400,000 texts of 10 characters they took 2.5 GB.
+CHUNK_TEXTS = 20_000
 STRIDE = 50_000
 
 Hashes = npt.NDArray[np.uint64]
@@ -187,13 +189,13 @@ def _signatures(texts: Sequence[str]) -> npt.NDArray[np.uint32]:
 
 
 def chunks(texts: Sequence[str]) -> Iterator[list[str]]:
-    """So many texts at a time that their characters fit in memory as numbers."""
+    """So many texts at a time that their characters fit in memory as numbers, and so do their signatures."""
     chunk: list[str] = []
     characters = 0
     for text in texts:
         chunk.append(text)
         characters += len(text)
-        if characters >= CHUNK_CHARACTERS:
+        if characters >= CHUNK_CHARACTERS or len(chunk) >= CHUNK_TEXTS:
             yield chunk
             chunk, characters = [], 0
     if chunk:

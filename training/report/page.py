@@ -16,6 +16,7 @@ import jinja2
 from markupsafe import Markup
 from scipy import stats
 
+from training.printable import printable
 from training.report import plots
 
 # A wider confusion table than this doesn't fit a page: it is drawn instead.
@@ -28,8 +29,6 @@ COVERAGES = (1.0, 0.95, 0.9, 0.8, 0.7, 0.5)
 SEVERITIES = ("serious", "warning", "note")
 SPLITS = {"valid": "validation", "test": "test"}
 SCORES = {"accuracy": "accuracy", "micro_f1": "micro-F1", "macro_f1": "macro-F1"}
-# What HTML can't hold, or what would break UTF-8: C0 and C1 controls but tab and line feed, surrogates, non-characters.
-UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
 Json = Mapping[str, Any]
 
@@ -103,7 +102,7 @@ def plain(value: Any) -> str:
 def _printable(value: Any) -> Any:
     """The same, every string in it fit for a page."""
     if isinstance(value, str):
-        return UNPRINTABLE.sub("\ufffd", value.replace("\r\n", "\n"))
+        return printable(value)
     if isinstance(value, Mapping):
         return {_printable(key): _printable(item) for key, item in value.items()}
     return [_printable(item) for item in value] if isinstance(value, list | tuple) else value
@@ -128,6 +127,7 @@ def _view(report: Json) -> dict[str, Any]:
         "rival": ("Rival", report.get("rival")),
         "run": ("The run", True),
     }
+    best = next((epoch for epoch in reversed(report.get("history") or []) if epoch.get("best")), None)
     return {
         "report": report,
         "contents": {name: title for name, (title, there) in contents.items() if there},
@@ -136,12 +136,13 @@ def _view(report: Json) -> dict[str, Any]:
         "split": SPLITS[split],
         "figures": figures,
         "accuracy_interval": _wilson(figures["accuracy"], figures["rows"]),
-        "parts": _parts(report["data"]["splits"], checks.get("parts") or []),
+        "files": [part | {"scripts": _largest(part.get("scripts") or {})} for part in checks.get("parts") or []],
+        "splits": _splits(report["data"]["splits"]),
         "findings": sorted(checks.get("findings") or [], key=_severity),
         "suspects": checks.get("suspects") or [],
         "balance": _balance(report),
-        "score": SCORES.get(report.get("selection", ""), "score"),
-        "best": next((epoch for epoch in reversed(report.get("history") or []) if epoch.get("best")), None),
+        "best": best,
+        "best_score": _best_score(best, report.get("selection", "")) if best else "",
         "confusion": _confusion(counts, report["labels"]) if counts else None,
         "pairs": _pairs(counts, report["labels"]) if counts and len(counts) > MOST_CLASSES_BY_NAME else [],
         "classes": _classes(report, figures.get("classes") or []),
@@ -157,7 +158,9 @@ def _drawings(report: Json, figures: Json) -> dict[str, Markup]:
     drawings = {}
     if history := report.get("history"):
         drawings["loss"] = plots.loss(history)
-        drawings["score"] = plots.score(history, SCORES.get(report.get("selection", ""), "score"))
+        by_loss = report.get("selection") == "loss"
+        name = "score: the loss with a minus" if by_loss else SCORES.get(report.get("selection", ""), "score")
+        drawings["score"] = plots.score(history, name, share=not by_loss)
     if (bins := figures.get("reliability")) and bins.get("after"):
         drawings["reliability"] = plots.reliability(bins.get("before") or [], bins["after"])
     if kept := figures.get("coverage"):
@@ -179,22 +182,20 @@ def _wilson(share: float, rows: int) -> tuple[float, float]:
     return float(interval.low), float(interval.high)
 
 
-def _parts(splits: Json, checked: Iterable[Json]) -> list[dict[str, Any]]:
-    """The splits, with what the checks measured on them."""
-    known = {part["name"]: part for part in checked}
+def _splits(splits: Json) -> list[dict[str, Any]]:
+    """Each with its share of all rows."""
     rows = sum(split["rows"] for split in splits.values())
     return [
-        {
-            "name": name,
-            "rows": split["rows"],
-            "share": split["rows"] / max(rows, 1),
-            "sha256": split["sha256"],
-            "empty": known.get(name, {}).get("empty"),
-            "characters": known.get(name, {}).get("characters"),
-            "scripts": _largest(known.get(name, {}).get("scripts") or {}),
-        }
+        {"name": name, "rows": split["rows"], "share": split["rows"] / max(rows, 1), "sha256": split["sha256"]}
         for name, split in splits.items()
     ]
+
+
+def _best_score(best: Json, selection: str) -> str:
+    """By what the epoch was kept, with its name; where the loss chose, the loss."""
+    if selection == "loss":
+        return f"loss of {decimals(best.get('validation_loss'))}"
+    return f"{SCORES.get(selection, 'score')} of {percent(best.get('score'))}"
 
 
 def _severity(found: Json) -> int:

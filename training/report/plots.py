@@ -67,8 +67,8 @@ def loss(history: Records) -> Markup:
         return _svg(figure, "loss", "Training and validation loss by epoch")
 
 
-def score(history: Records, name: str) -> Markup:
-    """The validation score that chooses the epoch, by epoch."""
+def score(history: Records, name: str, *, share: bool = True) -> Markup:
+    """The validation score that chooses the epoch, by epoch: a share, or else a plain number."""
     with matplotlib.style.context(["default", STYLE]):
         figure, axes = _figure("epoch", name)
         axes.plot(
@@ -78,7 +78,8 @@ def score(history: Records, name: str) -> Markup:
             marker=_marker(history),
             label="validation",
         )
-        axes.yaxis.set_major_formatter(PercentFormatter(1))
+        if share:
+            axes.yaxis.set_major_formatter(PercentFormatter(1))
         _mark_best(axes, history)
         return _svg(figure, "score", f"Validation {name} by epoch")
 

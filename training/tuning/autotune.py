@@ -78,6 +78,7 @@ def autotune(
     progress.show_check(console, checked)
     kept = _trials(folder, base, splits, limits, resume=resume)
     taken_up = kept.chosen is not None
+    _refuse_other_run(out, overwrite=overwrite, taken_up=taken_up)
 
     if not taken_up:
         search = Search(splits, kept, limits, device=chosen, console=console, clock=clock, builder=builder)
@@ -121,12 +122,18 @@ def autotune(
 def _check_place(out: Path, *, overwrite: bool, resume: bool) -> Path:
     """The search's folder. Raises: TrainingError, before the data is read."""
     run.check_place(out, overwrite=overwrite)
-    folder = out.with_name(f".{out.name}.tune")
+    folder = run.beside(out, run.TUNE_FOLDER)
     if trials.exist(folder) and not (resume or overwrite):
         raise TrainingError(f"a search for {out} was begun: --resume goes on with it, --force starts over")
-    if Checkpoints(out.with_name(f".{out.name}.run"), {}).exists and not (trials.exist(folder) or overwrite):
-        raise TrainingError(f"a run of {out} was cut off: `lembra train --resume` goes on with it, --force drops it")
+    if not trials.exist(folder):
+        _refuse_other_run(out, overwrite=overwrite, taken_up=False)
     return folder
+
+
+def _refuse_other_run(out: Path, *, overwrite: bool, taken_up: bool) -> None:
+    """Before the search rather than after it. Raises: TrainingError where a run that isn't the search's was cut off."""
+    if Checkpoints(run.beside(out, run.RUN_FOLDER), {}).exists and not (overwrite or taken_up):
+        raise TrainingError(f"a run of {out} was cut off: `lembra train --resume` goes on with it, --force drops it")
 
 
 def _trials(folder: Path, base: TrainingConfig, splits: Splits, limits: Limits, *, resume: bool) -> Trials:

@@ -15,6 +15,7 @@ from model.tokenization import Tokenization
 from training import build, export, tokenizer
 from training.config import TrainingConfig
 from training.data import Splits
+from training.errors import ConfigError
 from training.evaluate import MOST_CLASSES_CONFUSED
 
 # Texts that are timed, and how often: a hundred lone requests take a fraction of a second.
@@ -41,6 +42,12 @@ class Budget:
 
     max_mb: float | None = None
     max_us_per_text: float | None = None
+
+    def __post_init__(self) -> None:
+        """Raises: ConfigError for a limit that nothing can keep."""
+        for option, limit in (("--max-mb", self.max_mb), ("--max-us-per-text", self.max_us_per_text)):
+            if limit is not None and not limit > 0:
+                raise ConfigError(f"{option} is {limit:g}; it must be greater than 0")
 
     def excess(self, cost: Cost) -> dict[str, float]:
         """How far each limit is passed, as a share of it; at most 0 where it is kept."""

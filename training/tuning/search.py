@@ -15,7 +15,7 @@ from training import evaluate, loop, rival, run
 from training.build import Built
 from training.config import TrainingConfig
 from training.data import Splits
-from training.errors import TrainingError
+from training.errors import ConfigError, TrainingError
 from training.loop import EpochResult
 from training.progress import Row, TrialTable
 from training.tuning import budget, space, trials
@@ -47,6 +47,11 @@ class Limits:
     minutes: float
     trials: int | None = None
     budget: Budget = field(default_factory=Budget)
+
+    def __post_init__(self) -> None:
+        """Raises: ConfigError for no time at all."""
+        if not self.minutes > 0:
+            raise ConfigError(f"--minutes is {self.minutes:g}; it must be greater than 0")
 
 
 class OutOfTime(Exception):

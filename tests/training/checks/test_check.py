@@ -145,6 +145,13 @@ def test_many_forms_of_one_boilerplate_are_near() -> None:
     assert len(repeats.near_texts([form.format(number) for number in range(100, 900)])) == 800
 
 
+def test_short_texts_are_taken_in_chunks_too() -> None:
+    """By their number: half a million short ones have few characters, but as many signatures as long ones."""
+    texts = [str(number) for number in range(2 * repeats.CHUNK_TEXTS + 1)]
+    assert [len(chunk) for chunk in repeats.chunks(texts)] == [repeats.CHUNK_TEXTS, repeats.CHUNK_TEXTS, 1]
+    assert [text for chunk in repeats.chunks(texts) for text in chunk] == texts
+
+
 def test_labels_that_cannot_be_learnt_are_serious(tmp_path: Path) -> None:
     """Unknown to train, too rare, or the same but for case and spaces."""
     train = [*reviews(60), ("one", "rare"), ("two", "Up "), ("three", "Up "), ("four", "Up ")]
@@ -159,6 +166,24 @@ def test_skew_is_told(tmp_path: Path) -> None:
     """Nine rows of ten are of one class."""
     found = check_of(tmp_path, train=[row for row in reviews(200) if row[1] == "up"] + reviews(22, seed=1))
     assert "the classes are skewed: 'up' has 111 rows, 'down' 11" in titles(found, "warning")
+
+
+def test_skew_of_several_labels_is_no_majority(tmp_path: Path) -> None:
+    """A label that all rows have leaves the others to be told: how rare the rarest is, and no more."""
+    rows = [(text, ["all", label]) for text, label in reviews(60)]
+    assert "skewed" not in str(check_of(tmp_path, train=rows).findings)
+    found = check_of(tmp_path, train=[*rows, ("one of its own", ["all", "odd"])])
+    assert "the labels are skewed: 61 rows have 'all', 1 'odd'" in titles(found, "note")
+    assert "always saying" not in str(found.findings)
+
+
+def test_near_repeats_alone_are_called_so(tmp_path: Path) -> None:
+    """And not "0 of 41 train texts repeat an earlier one"."""
+    long = "the quick brown fox jumps over the lazy dog, and then it sleeps until the sun goes down behind the hills"
+    write(tmp_path, "unlabelled.jsonl", json.dumps({"text": long + "?"}) + "\n")
+    found = check_of(tmp_path, train=[*reviews(39), (long, "up"), (long + "!", "up")])
+    assert "1 of 41 train texts nearly repeat an earlier one" in titles(found, "note")
+    assert "2 of 41 train texts are nearly in unlabelled" in titles(found, "note")
 
 
 def test_flipped_labels_are_the_first_suspects(tmp_path: Path) -> None:

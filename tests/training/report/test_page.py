@@ -146,11 +146,11 @@ def _checks(rng: np.random.Generator, rows: dict[str, int], labels: list[str]) -
             {
                 "name": name,
                 "rows": count,
-                "empty": 0,
+                "empty": 2,
                 "characters": {"median": 104.0, "p95": 231, "longest": 1812},
                 "scripts": {"Latin": 0.9712, "Cyrillic": 0.0211, "Han": 0.0004, "Greek": 0.0001},
             }
-            for name, count in rows.items()
+            for name, count in {"train": 3 * rows["train"], "test": rows["test"], "unlabelled": 70_707}.items()
         ],
         "findings": [
             {"severity": "note", "title": "14 texts occur twice in train", "detail": "With the same label each time."},
@@ -300,6 +300,36 @@ def test_figures_are_of_test_where_there_is_one() -> None:
     assert "Measured on 1,000 test rows" in text
     assert "90.0%" in text
     assert "88.0% to 91.7%" in text  # Wilson's interval of 900 in 1,000
+
+
+def test_files_and_splits_are_two_tables() -> None:
+    """Train as it was read isn't train as it was learnt from: each has its own rows."""
+    text = " ".join(re.sub("<[^>]*>", " ", page.render(a_report())).split())
+    assert "train 2,400 2 104 231 1,812" in text
+    assert "unlabelled 70,707 2" in text
+    assert "train 800 " in text
+    assert "12 rows were left out of train after the split" in text
+
+
+def test_a_score_by_loss_is_no_share() -> None:
+    """The loss is named as it is, and its axis has no percent."""
+    report = a_report()
+    report["selection"] = "loss"
+    report["history"] = [
+        {**epoch, "score": -epoch["validation_loss"], "validation_loss": 2.5} for epoch in report["history"]
+    ]
+    html = page.render(report)
+    assert "was kept, at a validation loss of 2.500." in Page(html).text
+    figure = html[html.index('aria-label="Validation score: the loss with a minus by epoch"') :]
+    assert "%" not in re.sub("<[^>]*>", "", figure[: figure.index("</svg>")])
+
+
+def test_a_run_that_was_stopped_says_so_first() -> None:
+    """Its figures are of the best it had come to; no other page says that."""
+    said = "stopped by hand before its end"
+    text = Page(page.render(a_report() | {"stopped": True})).text
+    assert text.index(said) < text.index("Measured on")
+    assert said not in Page(page.render(a_report())).text
 
 
 def test_without_a_test_split_the_page_says_so() -> None:

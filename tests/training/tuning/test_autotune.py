@@ -19,6 +19,7 @@ import cli
 from model.bundle import Bundle
 from training import build, config, data, loop, run
 from training.build import Built
+from training.checkpoint import Checkpoints
 from training.config import TrainingConfig
 from training.errors import TrainingError
 from training.loop import EpochResult, Fitted
@@ -266,6 +267,24 @@ def test_a_final_run_that_was_cut_off_is_taken_up(
     assert search(rows, tmp_path / "tuned", base, builder, resume=True).trials == 2
 
 
+def test_a_search_is_not_gone_on_with_where_another_run_was_cut_off(
+    rows: Path, tmp_path: Path, base: TrainingConfig, built: Built
+) -> None:
+    """The final run would find its folder taken, after all the trials; --force drops it."""
+
+    def kill(number: int) -> None:
+        raise Killed
+
+    out = tmp_path / "tuned"
+    with pytest.raises(Killed):
+        search(rows, out, base, Builder(built, kill))
+    Checkpoints(run.beside(out, run.RUN_FOLDER), {"seed": 7}).save({})
+    builder = Builder(built)
+    with pytest.raises(TrainingError, match=r"a run of .* was cut off"):
+        search(rows, out, base, builder, count=2, resume=True)
+    assert builder.configs == []
+
+
 def test_a_trial_that_fails_is_passed_over(rows: Path, tmp_path: Path, base: TrainingConfig, built: Built) -> None:
     """Whether training or torch gives up; the reason stands in the list of trials."""
 
@@ -350,6 +369,9 @@ def test_the_search_ends_in_time_for_the_final_run(
         (["nowhere.csv"], "nowhere.csv doesn't exist"),
         (["ROWS", "--label-column", "lable"], "no column 'lable'"),
         (["ROWS", "--set", "epoch=3"], "no setting 'epoch'"),
+        (["ROWS", "--max-mb", "0"], "--max-mb is 0; it must be greater than 0"),
+        (["ROWS", "--max-us-per-text", "-1"], "--max-us-per-text is -1; it must be greater than 0"),
+        (["ROWS", "--minutes", "0"], "--minutes is 0; it must be greater than 0"),
     ],
 )
 def test_a_refusal_is_one_line_and_leaves_nothing(
@@ -357,7 +379,7 @@ def test_a_refusal_is_one_line_and_leaves_nothing(
 ) -> None:
     """Before any search begins."""
     given = [str(rows) if argument == "ROWS" else argument for argument in arguments]
-    result = CliRunner().invoke(cli.app, ["autotune", *given, "--out", str(tmp_path / "tuned"), "--minutes", "1"])
+    result = CliRunner().invoke(cli.app, ["autotune", "--out", str(tmp_path / "tuned"), "--minutes", "1", *given])
     assert (result.exit_code, message in result.stderr) == (2, True)
     assert result.stderr.count("\n") == 1
     assert list(tmp_path.iterdir()) == []

@@ -47,7 +47,7 @@ def run_killed(command: list[str], kills: int, whole_s: float, seed: int) -> int
     for _ in range(kills):
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
-            process.wait(moments.uniform(0.02, 0.15) * whole_s)
+            process.wait(moments.uniform(0.02, 0.1) * whole_s)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

@@ -6,7 +6,6 @@ Labels, texts and names are a stranger's: they are shown by `_plain`, never as r
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -30,6 +29,11 @@ MOST_SCRIPTS_SHOWN = 3
 # Characters of a suspect's text: a line on a terminal.
 EXCERPT = 100
 STYLES: dict[Severity, str] = {"serious": "bold red", "warning": "yellow", "note": "dim"}
+
+
+def say(console: Console, line: str, *, style: str = "") -> None:
+    """One line, as it is: no markup is read, no number is coloured, and it isn't wrapped."""
+    console.print(_plain(line), style=style, highlight=False, soft_wrap=True)
 
 
 class Together:
@@ -94,12 +98,11 @@ class TerminalProgress:
     def epoch(self, result: EpochResult) -> None:
         if self._task is not None:
             self._bar.update(self._task, score=_shown(result.score))
-        self._console.print(
+        say(
+            self._console,
             f"epoch {result.epoch}  loss {result.loss:.4f}  validation loss {result.validation_loss:.4f}"
             f"  score {_shown(result.score)}  {result.tokens_per_s:,.0f} tokens/s"
             f"{'  best' if result.best else ''}",
-            highlight=False,
-            soft_wrap=True,
         )
 
 
@@ -141,7 +144,7 @@ class TrialTable:
     def done(self, row: Row) -> None:
         if not self._console.is_terminal:
             cells = [f"trial {row.number}", row.state, *filter(None, _cells(row)), row.changes]
-            self._console.print(_plain("  ".join(cells)), highlight=False, soft_wrap=True)
+            say(self._console, "  ".join(cells))
 
     def _table(self) -> Table:
         table = Table(box=None)
@@ -193,12 +196,12 @@ def show_report(console: Console, report: Report, *, title: str) -> None:
     console.print(table)
     micro = "" if report.confusion is not None else f"   micro-F1 {report.micro_f1:.2%}"
     low, high = report.ece_interval
-    print_line = partial(console.print, highlight=False, soft_wrap=True)
-    print_line(
+    say(
+        console,
         f"accuracy {report.accuracy:.2%}{micro}   macro-F1 {report.macro_f1:.2%}"
-        f"   {report.rows:,} rows, {report.truncated:,} cut"
+        f"   {report.rows:,} rows, {report.truncated:,} cut",
     )
-    print_line(f"ECE {report.ece:.4f}, 95 % interval {low:.4f} to {high:.4f}; chance alone {report.ece_floor:.4f}")
+    say(console, f"ECE {report.ece:.4f}, 95 % interval {low:.4f} to {high:.4f}; chance alone {report.ece_floor:.4f}")
 
 
 def show_check(console: Console, check: DataCheck, *, title: str = "data, as it was read") -> None:
@@ -225,9 +228,9 @@ def show_suspects(console: Console, suspects: Sequence[Suspect]) -> None:
         labels, suggested = (", ".join(names) or "no label" for names in (found.labels, found.suggested))
         text = " ".join((found.text or "").split())[:EXCERPT]
         line = f"row {found.row:,}: {labels} → {suggested}? ({found.score:.3f})  {text}"
-        console.print(_plain(line), highlight=False, soft_wrap=True)
+        say(console, line)
 
 
 def show_rival(console: Console, rival: Mapping[str, Any]) -> None:
     """The verdict."""
-    console.print(_plain(rival["verdict"]), highlight=False, soft_wrap=True)
+    say(console, rival["verdict"])

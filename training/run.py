@@ -143,28 +143,20 @@ def beside(out: Path, name: str) -> Path:
 
 def _tell(console: Console, splits: Splits, device: torch.device) -> None:
     rows = ", ".join(f"{name} {len(part):,}" for name, part in splits.parts.items())
-    console.print(
-        f"rows: {rows}; {len(splits.labels):,} classes, {splits.kind}; device: {device.type}",
-        highlight=False,
-        soft_wrap=True,
-    )
+    progress.say(console, f"rows: {rows}; {len(splits.labels):,} classes, {splits.kind}; device: {device.type}")
     if splits.dropped:
-        console.print(
+        progress.say(
+            console,
             f"left out {splits.dropped:,} rows whose texts are in a later split too, of train, calibration, validation "
             "and test (drop_repeats=false keeps them)",
-            highlight=False,
-            soft_wrap=True,
         )
 
 
 def _fit_rival(splits: Splits, config: TrainingConfig, console: Console) -> Rival:
     """Before the training, as it is quick: a person sees what is to be beaten, and a fault costs no hours."""
     linear = rival.fit(splits, config.seed)
-    console.print(
-        f"the rival: {rival.NAME}, {linear.settings['held_out_score']:.2%} on held-out rows after {linear.seconds:g} s",
-        highlight=False,
-        soft_wrap=True,
-    )
+    score, seconds = linear.settings["held_out_score"], linear.seconds
+    progress.say(console, f"the rival: {rival.NAME}, {score:.2%} on held-out rows after {seconds:g} s")
     return linear
 
 
@@ -192,7 +184,7 @@ def _build(
 
     def keep_best() -> bool:
         bar.stop()
-        console.print("stopped; the same command with --resume goes on from here", highlight=False)
+        progress.say(console, "stopped; the same command with --resume goes on from here")
         return offer()
 
     try:
@@ -259,7 +251,7 @@ def _page(report: Mapping[str, Any], console: Console) -> dict[str, bytes]:
     try:
         return {PAGE: page.render(report).encode()}
     except Exception as error:  # a plotting library's, of any kind
-        console.print(f"warning: no {PAGE}: {error!r}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+        progress.say(console, f"warning: no {PAGE}: {error!r}", style="yellow")
         return {}
 
 

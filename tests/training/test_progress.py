@@ -76,3 +76,10 @@ def test_check_and_errors_pass_no_escape_sequence_on(tmp_path: Path) -> None:
     refused = CliRunner().invoke(cli.app, ["check", str(broken), "--text-column", LABEL, "--label-column", "y\x1b[2J"])
     assert (refused.exit_code, refused.stderr.count("\n")) == (2, 1)
     assert "\x1b" not in shown.output + refused.output
+
+
+def test_a_line_is_said_as_it_is() -> None:
+    """A path or a message may hold what rich would read as markup; it is one line, however long."""
+    console = a_console()
+    progress.say(console, f"warning: {LABEL} {'x' * 300}", style="yellow")
+    assert text_of(console) == f"warning: {SHOWN} {'x' * 300}\n"

@@ -87,11 +87,8 @@ def autotune(
     assert best is not None, "a search without a result has raised"
     kept.choose(best.number)
     settings = kept.settings(best)
-    console.print(
-        f"the best is trial {best.number}, {space.shown(base, settings)}; it is run again for the bundle",
-        highlight=False,
-        soft_wrap=True,
-    )
+    changes = space.shown(base, settings)
+    progress.say(console, f"the best is trial {best.number}, {changes}; it is run again for the bundle")
     made = run.run(
         source,
         out,
@@ -153,11 +150,10 @@ def _check_replay(out: Path, best: FrozenTrial, console: Console) -> float:
     found = [(epoch["score"], epoch["validation_loss"]) for epoch in history if epoch["best"]][-1]
     expected = (best.value, best.user_attrs["loss"])
     if found != expected:
-        console.print(
+        progress.say(
+            console,
             f"warning: run again, trial {best.number} came to score and loss {found}, not to {expected}: "
             "this machine, or its load, doesn't repeat sums exactly; the bundle's own figures hold",
-            highlight=False,
-            soft_wrap=True,
         )
     return float(found[0])
 
@@ -165,4 +161,4 @@ def _check_replay(out: Path, best: FrozenTrial, console: Console) -> float:
 def _check_size(out: Path, limit: Budget, console: Console) -> None:
     mb = sum(path.stat().st_size for path in out.iterdir()) / 1e6
     if limit.max_mb is not None and mb > limit.max_mb:
-        console.print(f"warning: {out} has {mb:.2f} MB; {limit.max_mb:g} were allowed", highlight=False)
+        progress.say(console, f"warning: {out} has {mb:.2f} MB; {limit.max_mb:g} were allowed", style="yellow")

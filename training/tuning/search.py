@@ -17,7 +17,7 @@ from training.config import TrainingConfig
 from training.data import Splits
 from training.errors import ConfigError, TrainingError
 from training.loop import EpochResult
-from training.progress import Row, TrialTable
+from training.progress import Row, TrialTable, say
 from training.tuning import budget, space, trials
 from training.tuning.budget import Budget
 from training.tuning.trials import Trials
@@ -112,7 +112,7 @@ class Search:
             while not stopped() and self._may_go_on():
                 self._trial(table, stopped)
         if stopped():
-            self._console.print("stopped; the same command with --resume goes on from here", highlight=False)
+            say(self._console, "stopped; the same command with --resume goes on from here")
             if self._kept.best is None or not offer():
                 raise run.Stopped
         if self._kept.best is None:

@@ -21,13 +21,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from model.calibration import Calibration
 from model.classifier import Classifier
-from model.config import WEIGHTS, ClassifierConfig
+from model.config import NGRAMS, WEIGHTS, ClassifierConfig
 from model.engine import Device, Engine, choose
 from model.errors import BundleError
+from model.ngrams import Ngrams
 from model.tokenization import Tokenization
 
-# 2: a calibration may have a temperature a label, and thresholds.
-FORMAT = 2
+# 2: a calibration may have a temperature a label, and thresholds. 3: a classifier may have an n-gram part.
+FORMAT = 3
 MANIFEST = "manifest.json"
 CONFIG = "config.json"
 GRAPH = "network.onnx"
@@ -35,9 +36,9 @@ TOKENIZER = "tokenizer.json"
 CALIBRATION = "calibration.json"
 PROBES = "probes.json"
 REPORT = "report.json"
-# What decides an answer; a bundle's version is made from these alone.
-DECISIVE = (CONFIG, WEIGHTS, TOKENIZER, CALIBRATION)
-REQUIRED = (*DECISIVE, GRAPH, PROBES, REPORT)
+# What decides an answer; a bundle's version is made from these alone, of those that it has.
+DECISIVE = (CONFIG, WEIGHTS, TOKENIZER, CALIBRATION, NGRAMS)
+REQUIRED = (CONFIG, WEIGHTS, TOKENIZER, CALIBRATION, GRAPH, PROBES, REPORT)
 # Probabilities may differ by this much between engines, machines and library versions: float32 sums in another order.
 PROBE_TOLERANCE = 1e-4
 
@@ -104,6 +105,7 @@ class Parts:
     config: ClassifierConfig
     weights: bytes
     graph: bytes
+    ngrams: bytes | None
     tokenizer: str
     calibration: Calibration
     probes: Probes
@@ -138,6 +140,8 @@ class Bundle:
         if missing:
             raise BundleError(f"{path / MANIFEST} doesn't list {', '.join(missing)}")
         config = _parse(path / CONFIG, ClassifierConfig, files[CONFIG])
+        if config.ngrams and NGRAMS not in files:
+            raise BundleError(f"{path / MANIFEST} doesn't list {NGRAMS}, which {CONFIG} speaks of")
         calibration = _parse(path / CALIBRATION, Calibration, files[CALIBRATION])
         for figures in (calibration.temperature, calibration.thresholds):
             if isinstance(figures, list) and len(figures) != len(config.labels):
@@ -169,7 +173,10 @@ class Bundle:
                 f"{self.path / TOKENIZER} has {tokenization.vocabulary_size:,} tokens; "
                 f"the network knows {self.config.network.vocabulary_size:,}"
             )
-        classifier = Classifier(self.config, tokenization, engine, self.calibration)
+        ngrams = None
+        if self.config.ngrams:
+            ngrams = Ngrams.from_bytes(self.config.ngrams, self._files[NGRAMS], classes=len(self.config.labels))
+        classifier = Classifier(self.config, tokenization, engine, self.calibration, ngrams)
         self._replay(classifier)
         return classifier
 
@@ -211,13 +218,14 @@ def write(path: Path, parts: Parts, *, created: datetime, commit: str | None, ov
         CALIBRATION: _document(parts.calibration),
         PROBES: _document(parts.probes),
         REPORT: _json(parts.report),
+        **({NGRAMS: parts.ngrams} if parts.ngrams is not None else {}),
         **parts.extra,
     }
     entries = {name: FileEntry(sha256=_sha256(data), size=len(data)) for name, data in sorted(files.items())}
     unsigned = Manifest(
         format=FORMAT,
         name=path.name,
-        version=_sha256("".join(entries[name].sha256 for name in DECISIVE).encode())[:12],
+        version=_sha256("".join(entries[name].sha256 for name in DECISIVE if name in entries).encode())[:12],
         created=created.isoformat(timespec="seconds"),
         commit=commit,
         libraries=_libraries(),

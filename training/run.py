@@ -88,12 +88,13 @@ def run(
     )
     progress.show_check(console, checked)
     _tell(console, splits, chosen)
-    linear = _fit_rival(splits, config, console) if config.rival else None
+    linear = _fit_rival(splits, config, console) if config.rival or config.ngrams else None
     tracked = tracking.tracker(kept.folder, out.name, config, console, on=track)
-    built = _build(splits, config, kept, tracked, device=chosen, console=console, offer=offer)
+    partner = linear if config.ngrams else None
+    built = _build(splits, config, kept, tracked, device=chosen, partner=partner, console=console, offer=offer)
 
     judged = {name: evaluate.judge(built.classifier, part) for name, part in splits.judged.items()}
-    compared = _compare(linear, judged, config) if linear is not None else None
+    compared = _compare(linear, judged, config) if linear is not None and config.rival else None
 
     facts = Run(
         name=out.name,
@@ -177,6 +178,7 @@ def _build(
     tracked: tracking.Tracker,
     *,
     device: torch.device,
+    partner: Rival | None,
     console: Console,
     offer: Callable[[], bool],
 ) -> Built:
@@ -190,7 +192,16 @@ def _build(
     try:
         with bar, tracked, interruption() as stopped:
             both = progress.Together(bar, tracked)
-            return build.build(splits, config, both, device=device, keeper=kept, stopped=stopped, keep_best=keep_best)
+            return build.build(
+                splits,
+                config,
+                both,
+                device=device,
+                partner=partner,
+                keeper=kept,
+                stopped=stopped,
+                keep_best=keep_best,
+            )
     except loop.Interrupted:
         raise Stopped from None
 
@@ -227,6 +238,7 @@ def _write(out: Path, facts: Run, console: Console, *, overwrite: bool) -> bundl
         config=built.classifier.config,
         weights=built.weights,
         graph=built.graph,
+        ngrams=built.ngrams.to_bytes() if built.ngrams is not None else None,
         tokenizer=built.tokenizer,
         calibration=built.classifier.calibration,
         probes=_probes(built.classifier, texts),

@@ -48,6 +48,11 @@ class TrainingConfig(BaseModel):
         int, Field(ge=0, description="CPU threads; 0 takes one a core, and then weights differ between machines")
     ] = 0
 
+    precision: Annotated[
+        Literal["auto", "float32", "bfloat16"],
+        Field(description="of the LSTM's products; auto is bfloat16 on a CPU with AMX or a GPU that has it"),
+    ] = "auto"
+
     validation_share: Annotated[
         Share, Field(gt=0, description="of train, held out to choose the epoch where there is no `valid`")
     ] = 0.08

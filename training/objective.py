@@ -14,6 +14,7 @@ from torch.nn import functional
 from model.config import Kind
 from model.network import Network
 from model.tokenization import PAD, UNKNOWN
+from training import precision
 from training.config import TrainingConfig
 
 # (logits_BC, targets_BC) -> the batch's mean loss. Targets are 1 for the labels of a row, 0 for the others.
@@ -68,11 +69,11 @@ def backward(
     """
     vectors_BTE = network.embed(drop_words(ids_BT, config.word_dropout))
     clean_BTE = vectors_BTE.detach().requires_grad_()
-    clean = loss(network.read(clean_BTE, lengths_B), targets_BC)
+    clean = loss(_read(network, clean_BTE, lengths_B, config), targets_BC)
     gradient_BTE = _walk_back(clean, clean_BTE)
     if config.adversarial_weight:
         moved_BTE = perturb(clean_BTE, gradient_BTE, norm=config.adversarial_norm)
-        moved = config.adversarial_weight * loss(network.read(moved_BTE, lengths_B), targets_BC)
+        moved = config.adversarial_weight * loss(_read(network, moved_BTE, lengths_B, config), targets_BC)
         gradient_BTE = gradient_BTE + _walk_back(moved, moved_BTE)
     vectors_BTE.backward(gradient_BTE)  # type: ignore[no-untyped-call]  # torch's own gap
     return float(clean.detach())
@@ -94,6 +95,12 @@ def drop_words(ids_BT: Tensor, share: float) -> Tensor:
         return ids_BT
     dropped_BT = (torch.rand(ids_BT.shape, device=ids_BT.device) < share) & (ids_BT != PAD)
     return ids_BT.masked_fill(dropped_BT, UNKNOWN)
+
+
+def _read(network: Network, vectors_BTE: Tensor, lengths_B: Tensor, config: TrainingConfig) -> Tensor:
+    """Logits (B, C), float32, computed in the precision of the settings."""
+    with precision.autocast(vectors_BTE.device, config):
+        return network.read(vectors_BTE, lengths_B).float()
 
 
 def _walk_back(loss: Tensor, vectors_BTE: Tensor) -> Tensor:

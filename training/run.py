@@ -17,7 +17,7 @@ from rich.console import Console
 
 from model import bundle
 from model.classifier import Classifier
-from training import build, data, evaluate, loop, progress, provenance, rival, tracking
+from training import build, data, evaluate, loop, precision, progress, provenance, rival, tracking
 from training.build import Built
 from training.checkpoint import Checkpoints
 from training.checks import check
@@ -78,7 +78,7 @@ def run(
     started = time.perf_counter()
     check_place(out, overwrite=overwrite)
     chosen = build.choose_device(device)
-    config = config.model_copy(update={"threads": config.threads or torch.get_num_threads()})
+    config = _resolved(config, chosen)
 
     parts = data.read(source, columns)
     splits = data.split(parts, config)
@@ -116,6 +116,13 @@ def run(
     _show(console, facts)
     seconds = round(time.perf_counter() - started, 1)
     return Outcome(str(out), manifest.version, metrics, seconds, round(built.fitted.tokens_per_s))
+
+
+def _resolved(config: TrainingConfig, device: torch.device) -> TrainingConfig:
+    """With what this machine makes of it, so that the recipe in the bundle repeats the run."""
+    bfloat16 = precision.takes_bfloat16(device, config)
+    threads = config.threads or torch.get_num_threads()
+    return config.model_copy(update={"threads": threads, "precision": "bfloat16" if bfloat16 else "float32"})
 
 
 def check_place(out: Path, *, overwrite: bool) -> None:

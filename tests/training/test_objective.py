@@ -1,5 +1,7 @@
 """training.objective: the loss and its gradient."""
 
+from typing import Literal
+
 import pytest
 import torch
 
@@ -33,7 +35,7 @@ def gradients(network: Network) -> dict[str, torch.Tensor]:
 
 def test_walking_back_in_parts_gives_the_whole_gradient(network: Network) -> None:
     """The gradient equals autograd's, taken at once, of clean plus adversarial loss."""
-    config = TrainingConfig(word_dropout=0, adversarial_weight=0.7, adversarial_norm=0.5)
+    config = TrainingConfig(precision="float32", word_dropout=0, adversarial_weight=0.7, adversarial_norm=0.5)
     objective.backward(network, IDS, LENGTHS, TARGETS, LOSS, config)
     found = gradients(network)
     vectors = network.embed(IDS)
@@ -109,3 +111,16 @@ def test_weights_make_classes_count_the_same() -> None:
     assert present is not None
     # Where a label is present in 10 of 100 rows, each of them counts for nine; a label in most rows is left as it is.
     assert torch.allclose(present, torch.tensor([1.0, 9.0]))
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_precision_is_heard(network: Network, precision: Literal["float32", "bfloat16"]) -> None:
+    """In bfloat16 the gradient is nearly the same, of other bits, and float32 as the parameters are."""
+    config = TrainingConfig(precision=precision, word_dropout=0, adversarial_weight=0)
+    objective.backward(network, IDS, LENGTHS, TARGETS, LOSS, config)
+    found = gradients(network)["head.weight"]
+    torch.nn.functional.cross_entropy(network(IDS, LENGTHS), TARGETS).backward()
+    exact = gradients(network)["head.weight"]
+    assert found.dtype == torch.float32
+    assert torch.equal(found, exact) == (precision == "float32")
+    assert torch.allclose(found, exact, atol=0.01)

@@ -19,7 +19,18 @@ from training import config, run
 from training.reading import Columns
 
 ROWS = [(f"{word} number {number}", label) for number in range(40) for word, label in (("good", "up"), ("bad", "down"))]
-QUICK = ("--recipe", "debug", "--set", "threads=1", "--set", "epochs=15", "--device", "cpu")
+QUICK = (
+    "--recipe",
+    "debug",
+    "--set",
+    "threads=1",
+    "--set",
+    "precision=float32",
+    "--set",
+    "epochs=15",
+    "--device",
+    "cpu",
+)
 
 
 @pytest.fixture(scope="module")

@@ -1,71 +1,94 @@
-"""Accuracy of a recipe on real sets, over seeds: `python -m benchmarks.accuracy trec6 sst2 --seeds 0 1 2`.
+"""How good on real sets, over seeds, beside rivals: `python -m benchmarks.accuracy [SET…] --keep FOLDER`.
 
-A set is a folder of `--data` with train and test. Each run is `lembra train`, in a process of its own.
+A set is a folder of `--data` with train and test; without any, all thirteen. Each run is `lembra train`, in a process
+of its own, on one thread. With `--keep` a table that was cut off goes on, down to the run that was being trained.
+`--rivals` fits the rivals too, one run each; the figures of the data's page count beside them, or alone. `--seeds` with
+no number trains nothing. `--write docs/results.md` puts the table between the marks in that page.
 """
 
 import argparse
 import json
-import statistics
-import subprocess
 import sys
-import tempfile
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
-from benchmarks import machine
-
-FIGURES = ("accuracy", "micro_f1", "macro_f1", "ece")
+from benchmarks import machine, runs, sets, table
+from benchmarks.runs import Found, Keep, Run
+from benchmarks.sets import Figures
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> int:
+    given = parse(arguments)
+    keep = Keep(given.keep)
+    trained = train_all(given, keep)
+    rivals = {name: measure_rivals(given.data / name, keep) if given.rivals else {} for name in given.sets}
+    rows = [table.row(name, trained[name], len(given.seeds), rivals[name]) for name in given.sets]
+    described: dict[str, Any] = {"seeds": given.seeds, "recipe": given.recipe, "settings": given.set}
+    described |= machine.describe() | {"commit": runs.code_version(runs.TRAINING_CODE)}
+    table.show(rows)
+    if given.write is not None:
+        host = f"{described['cpu']}, commit {described['commit'][:7]}"
+        table.replace(given.write, table.markdown(rows, str(described["command"]), host))
+    found = {row.name: row.as_json() | {"rivals": rivals[row.name]} for row in rows}
+    print(json.dumps({"accuracy": found, "won": sum(row.won is True for row in rows), "of": len(rows), **described}))
+    return 0 if all(len(trained[name]) == len(given.seeds) for name in given.sets) else 1
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("sets", nargs="+", metavar="SET")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--recipe", default="default")
-    parser.add_argument("--set", action="append", default=[], help="key=value, over the recipe")
-    parser.add_argument("--data", type=Path, default=machine.DATA)
-    arguments = parser.parse_args()
-    rows = {}
-    for name in arguments.sets:
-        runs = [train(arguments.data / name, arguments.recipe, arguments.set, seed) for seed in arguments.seeds]
-        rows[name] = {"seeds": arguments.seeds, **summary(runs)}
-    show(rows)
-    described = {"recipe": arguments.recipe, "settings": arguments.set, **machine.describe()}
-    print(json.dumps({"accuracy": rows, **described}))
+    parser.add_argument("sets", nargs="*", metavar="SET")
+    parser.add_argument("--data", type=Path, default=machine.DATA, help="the folder of the sets")
+    parser.add_argument("--rivals", action="store_true", help="fit the rivals too")
+    parser.add_argument("--write", type=Path, metavar="PAGE", help="put the table into this page")
+    runs.options(parser)
+    given = parser.parse_args(arguments)
+    given.sets = given.sets or list(sets.METRICS)
+    missing = [name for name in given.sets if not (given.data / name).is_dir()]
+    if missing:
+        parser.error(f"{given.data} has no folder {', '.join(missing)}")
+    return given
 
 
-def train(data: Path, recipe: str, settings: list[str], seed: int) -> dict[str, Any]:
-    """The closing JSON line of one run."""
-    with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "cli", "train", str(data), "--out", f"{folder}/bundle"]
-        command += ["--recipe", recipe, "--seed", str(seed)]
-        command += [part for setting in settings for part in ("--set", setting)]
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+def train_all(given: argparse.Namespace, keep: Keep) -> dict[str, list[Found]]:
+    """The finished runs of each set, in the order of the seeds."""
+    # Asked once: a commit while the table is made changes no code that is running.
+    commit = runs.code_version(runs.TRAINING_CODE)
+    wanted = {
+        (name, seed): Run(name, given.data / name, seed, given.recipe, tuple(given.set), given.device)
+        for name in given.sets
+        for seed in given.seeds
+    }
+    works = {_title(key): partial(runs.train, run, keep, commit=commit) for key, run in wanted.items()}
+    done = runs.together(works, given.jobs)
+    return {
+        name: [done[title] for seed in given.seeds if (title := _title((name, seed))) in done] for name in given.sets
+    }
+
+
+def _title(key: tuple[str, int]) -> str:
+    return f"{key[0]}, seed {key[1]}"
+
+
+def measure_rivals(data: Path, keep: Keep) -> dict[str, Figures]:
+    """What each rival that can be run reaches on test; those that can't are told on stderr."""
+    from benchmarks import rivals  # scikit-learn takes a second to import
+
+    parts = rivals.read(data)
+    commit = runs.code_version(("benchmarks/rivals",))
+    found: dict[str, Figures] = {}
+    for rival in rivals.ALL:
+        if reason := rivals.why_not(rival, parts.train.kind):
+            print(f"{data.name}: {rival.name} is left out: {reason}", file=sys.stderr)
+            continue
+        made_of = [runs.digest(data), commit, rival.name]
+        kept = keep.once(f"{data.name}-{rival.name}", made_of, lambda _, it=rival: rivals.measure(it, parts))  # type: ignore[misc]
+        for name, figures in kept.items():
+            print(f"{data.name}: {name} {figures['accuracy']:.4f}, {figures['seconds']:g} s", file=sys.stderr)
+        found |= kept
     return found
-
-
-def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """Each figure on test: of every seed, their mean, and the distance of the extremes."""
-    found: dict[str, Any] = {"seconds": [run["seconds"] for run in runs]}
-    for name in FIGURES:
-        values = [run["metrics"]["test"][name] for run in runs]
-        found[name] = {"values": values, "mean": statistics.mean(values), "spread": max(values) - min(values)}
-    return found
-
-
-def show(rows: dict[str, dict[str, Any]]) -> None:
-    table = Table(title="on test: mean over the seeds, and the distance of the extremes", title_justify="left")
-    for name in ("set", *FIGURES, "seconds a run"):
-        table.add_column(name)
-    for name, row in rows.items():
-        figures = [f"{row[key]['mean']:.4f} ({row[key]['spread']:.4f})" for key in FIGURES]
-        table.add_row(name, *figures, f"{statistics.mean(row['seconds']):.0f}")
-    Console(width=120).print(table)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

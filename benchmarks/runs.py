@@ -1,0 +1,198 @@
+"""Runs of `lembra train`, each in a process of its own, several at once, and kept so that none is done twice."""
+
+import argparse
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from benchmarks import machine
+
+ROOT = Path(__file__).resolve().parents[1]
+# What decides the figures of a training: a commit that touches none of it repeats no run.
+TRAINING_CODE = ("model", "training", "cli.py")
+# Of a failed run's log.
+LINES_SHOWN = 5
+
+# What a run came to: its closing JSON line, and where it was run.
+Found: TypeAlias = dict[str, Any]
+
+
+class RunFailed(Exception):
+    """A run ended without a closing line; the end of its log is told."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One `lembra train`: which data, and with what."""
+
+    name: str  # of the set
+    data: Path
+    seed: int
+    recipe: str | None = None  # None: what `lembra train` takes by itself
+    settings: tuple[str, ...] = ()
+    device: str = "auto"
+
+    @property
+    def arguments(self) -> list[str]:
+        """The command's, but for the data and the bundle.
+
+        One thread, so that the weights don't depend on the machine, nor on how many runs there are at once.
+        """
+        found = ["--seed", str(self.seed), "--device", self.device]
+        found += ["--recipe", self.recipe] if self.recipe is not None else []
+        return found + [part for setting in ("threads=1", *self.settings) for part in ("--set", setting)]
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """Finished work in a folder, a JSON file each; without a folder nothing is kept."""
+
+    folder: Path | None = None
+
+    def once(self, name: str, made_of: Sequence[str], work: Callable[[Path], Found]) -> Found:
+        """What `work` came to when it was last done with all of `made_of` the same, or what it comes to now.
+
+        It is given a folder for itself. With a folder to keep in that one stays until the work is done, so that what
+        was cut off in its midst can go on there.
+        """
+        if self.folder is None:
+            with tempfile.TemporaryDirectory() as scratch:
+                return work(Path(scratch))
+        digest = hashlib.sha256(json.dumps(list(made_of)).encode()).hexdigest()[:12]
+        stem = f"{re.sub('[^a-z0-9_]+', '-', name.lower())}-{digest}"
+        path, scratch_folder = self.folder / f"{stem}.json", self.folder / f".{stem}"
+        if path.exists():
+            kept: Found = json.loads(path.read_text(encoding="utf-8"))
+            return kept
+        scratch_folder.mkdir(parents=True, exist_ok=True)
+        found = work(scratch_folder)
+        unfinished = scratch_folder / "kept.json"
+        unfinished.write_text(json.dumps(found) + "\n", encoding="utf-8")
+        unfinished.replace(path)  # never half a file
+        shutil.rmtree(scratch_folder)
+        return found
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """What every benchmark that trains can be told."""
+    parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2])
+    parser.add_argument("--recipe", help="a name or a file (default: what `lembra train` takes)")
+    parser.add_argument("--set", action="append", default=[], help="key=value, over the recipe; may be repeated")
+    parser.add_argument("--device", default="auto", help="as of `lembra train`")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at once, each on one thread")
+    parser.add_argument("--keep", type=Path, help="folder of finished runs: what lies there isn't run again")
+
+
+def chosen(given: argparse.Namespace) -> list[str]:
+    """What was given by these options that changes what a run comes to, but for its seed."""
+    return [given.device, given.recipe or "", *_recipe_bytes(given.recipe), *given.set]
+
+
+def train(run: Run, keep: Keep, *, commit: str | None = None) -> Found:
+    """The closing JSON line of the run, and from its report the device, all settings, how many rows were left out, and
+    train's fingerprint.
+
+    Raises: RunFailed.
+    """
+    commit = commit if commit is not None else code_version(TRAINING_CODE)
+    made_of = [digest(run.data), commit, *_recipe_bytes(run.recipe), *run.arguments]
+    return keep.once(f"{run.name}-{run.seed}", made_of, lambda folder: _train(run, folder, commit))
+
+
+def _train(run: Run, folder: Path, commit: str) -> Found:
+    bundle, log = folder / "bundle", folder / "log"
+    if bundle.exists():  # it was cut off between the bundle and what is kept of it
+        shutil.rmtree(bundle)
+    # The closing line has only the seconds since the run was taken up again.
+    resumed = bundle.with_name(f".{bundle.name}.run").exists()
+    command = [sys.executable, "-m", "cli", "train", str(run.data), "--out", str(bundle), "--resume", "--no-track"]
+    with log.open("ab") as errors:
+        done = subprocess.run(
+            [*command, *run.arguments],
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            check=False,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+        )
+    if done.returncode:
+        end = "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-LINES_SHOWN:])
+        raise RunFailed(f"{run.name}, seed {run.seed}: exit code {done.returncode}\n{end}")
+    report = json.loads((bundle / "report.json").read_text(encoding="utf-8"))
+    return {
+        **json.loads(done.stdout.splitlines()[-1]),
+        "device": report["device"],
+        "dropped": report["data"]["dropped"],
+        "train": report["data"]["splits"]["train"]["sha256"],
+        "settings": report["settings"],
+        "resumed": resumed,
+        "commit": commit,
+        **machine.describe(),
+        "arguments": run.arguments,
+    }
+
+
+def together(works: Mapping[str, Callable[[], Found]], jobs: int) -> dict[str, Found]:
+    """What each came to, by its name, `jobs` of them at once; one that failed is told on stderr, and isn't there."""
+    found: dict[str, Found] = {}
+    with ThreadPoolExecutor(jobs) as pool:
+        running: dict[Future[Found], str] = {pool.submit(work): name for name, work in works.items()}
+        left = set(running)
+        try:
+            while left:
+                done, left = wait(left, return_when=FIRST_COMPLETED)
+                for future in done:
+                    found |= _told(running[future], future, f"{len(works) - len(left)} of {len(works)}")
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return {name: found[name] for name in works if name in found}
+
+
+def _told(name: str, future: Future[Found], place: str) -> dict[str, Found]:
+    try:
+        found = future.result()
+    except RunFailed as error:
+        print(f"{name} FAILED ({place}): {error}", file=sys.stderr)
+        return {}
+    print(f"{name} ({place}): {found.get('seconds', 0):.0f} s", file=sys.stderr)
+    return {name: found}
+
+
+def code_version(paths: Sequence[str], root: Path = ROOT) -> str:
+    """The last commit that changed any of these, and a hash of what differs from it; "unknown" outside a checkout."""
+    try:
+        commit, changed = (
+            subprocess.run(["git", "-C", str(root), *asked, "--", *paths], capture_output=True, text=True, check=True)
+            for asked in (["log", "-1", "--format=%H"], ["diff", "HEAD"])
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    mark = f"-{hashlib.sha256(changed.stdout.encode()).hexdigest()[:12]}" if changed.stdout else ""
+    return commit.stdout.strip() + mark
+
+
+def digest(folder: Path) -> str:
+    """A sha256 over the names and the bytes of a set's files: elsewhere, the same set is the same work."""
+    whole = hashlib.sha256()
+    for path in sorted(folder.iterdir()):
+        if path.is_file():
+            with path.open("rb") as file:
+                whole.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    return whole.hexdigest()
+
+
+def _recipe_bytes(recipe: str | None) -> list[str]:
+    """A recipe of one's own may change under its name; the built-in ones are code."""
+    path = Path(recipe) if recipe is not None else None
+    return [path.read_text(encoding="utf-8")] if path is not None and path.is_file() else []

@@ -94,6 +94,9 @@ def train(
         bool, typer.Option("--resume", help="go on with a run that was cut off, to the same weights")
     ] = False,
     track: Track = True,
+    encoder: Annotated[
+        Path | None, typer.Option(help="start from what `lembra pretrain` wrote; its sizes go over the recipe's")
+    ] = None,
     print_recipe: Annotated[
         bool, typer.Option("--print-recipe", help="only print the settings as a recipe, each with what it means")
     ] = False,
@@ -123,7 +126,45 @@ def train(
             overwrite=force,
             resume=resume,
             track=track,
+            encoder=encoder,
             offer=_offer_best,
+        )
+        print(json.dumps(asdict(outcome)))
+
+
+@app.command()
+def pretrain(
+    texts: Annotated[Path, typer.Argument(help="a folder with train or unlabelled, or one file; labels aren't read")],
+    out: Annotated[Path, typer.Option(help="the encoder to write, such as encoders/NAME")],
+    recipe: Annotated[str | None, typer.Option(help="a TOML file, or the name of a built-in recipe")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="key=value, over the recipe; may be repeated")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="fixes everything that is drawn at random")] = None,
+    text_column: TextColumn = "text",
+    device: Device = "auto",
+    force: Annotated[bool, typer.Option("--force", help="replace the encoder if it exists")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="go on with a run that was cut off, to the same weights")
+    ] = False,
+) -> None:
+    """Learn from text without labels, for `lembra train --encoder`; the last line on stdout is its JSON summary."""
+    with _clear_errors():
+        from rich.console import Console
+
+        from training import config
+        from training import pretrain as pretraining
+        from training.reading import Columns
+
+        outcome = pretraining.pretrain(
+            texts,
+            out,
+            config.load(recipe, settings or [], seed=seed),
+            columns=Columns(text_column),
+            device=device,
+            console=Console(stderr=True),
+            overwrite=force,
+            resume=resume,
         )
         print(json.dumps(asdict(outcome)))
 

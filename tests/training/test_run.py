@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 import cli
 from model.bundle import Bundle
 from tests.training.events import points
-from training import config, run
+from training import config, place, run
 from training.reading import Columns
 
 ROWS = [(f"{word} number {number}", label) for number in range(40) for word, label in (("good", "up"), ("bad", "down"))]
@@ -219,7 +219,7 @@ def stopped(data: Path, tmp_path: Path) -> tuple[Path, str]:
 
     out = tmp_path / "stopped"
     settings = config.load("debug", ["threads=1", "epochs=15"])
-    with pytest.raises(run.Stopped):
+    with pytest.raises(place.Stopped):
         run.run(data, out, settings, columns=Columns(), device="cpu", console=console, track=False, offer=decline)
     (shown,) = asked
     return out, shown

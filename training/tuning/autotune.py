@@ -15,12 +15,12 @@ from optuna.trial import FrozenTrial
 from rich.console import Console
 
 from model.bundle import Bundle
-from training import build, data, progress, run
+from training import build, data, place, progress, run
 from training.checkpoint import Checkpoints
 from training.checks import check
 from training.config import TrainingConfig
 from training.data import Splits
-from training.errors import TrainingError
+from training.errors import ConfigError, TrainingError
 from training.reading import Columns
 from training.tuning import space, trials
 from training.tuning.budget import Budget
@@ -65,9 +65,11 @@ def autotune(
     The search's folder, `.<name>.tune` beside the bundle, has all trials, and stays; `resume` goes on with them, and
     the time that they took counts. `track` is the final run's, as in run.run. On Ctrl-C the search ends; `offer` then
     decides whether the best so far is made.
-    Raises: TrainingError or BundleError; run.Stopped if it was stopped and the offer declined.
+    Raises: TrainingError or BundleError; place.Stopped if it was stopped and the offer declined.
     """
     started = clock()
+    if base.pretrain_epochs:
+        raise ConfigError("a search doesn't pretrain, as every trial would: pretrain_epochs must be 0")
     folder = _check_place(out, overwrite=overwrite, resume=resume)
     chosen = build.choose_device(device)
     base = base.model_copy(update={"threads": base.threads or torch.get_num_threads()})
@@ -118,8 +120,8 @@ def autotune(
 
 def _check_place(out: Path, *, overwrite: bool, resume: bool) -> Path:
     """The search's folder. Raises: TrainingError, before the data is read."""
-    run.check_place(out, overwrite=overwrite)
-    folder = run.beside(out, run.TUNE_FOLDER)
+    place.check_place(out, overwrite=overwrite)
+    folder = place.beside(out, place.TUNE_FOLDER)
     if trials.exist(folder) and not (resume or overwrite):
         raise TrainingError(f"a search for {out} was begun: --resume goes on with it, --force starts over")
     if not trials.exist(folder):
@@ -129,7 +131,7 @@ def _check_place(out: Path, *, overwrite: bool, resume: bool) -> Path:
 
 def _refuse_other_run(out: Path, *, overwrite: bool, taken_up: bool) -> None:
     """Before the search rather than after it. Raises: TrainingError where a run that isn't the search's was cut off."""
-    if Checkpoints(run.beside(out, run.RUN_FOLDER), {}).exists and not (overwrite or taken_up):
+    if Checkpoints(place.beside(out, place.RUN_FOLDER), {}).exists and not (overwrite or taken_up):
         raise TrainingError(f"a run of {out} was cut off: `lembra train --resume` goes on with it, --force drops it")
 
 

@@ -1,0 +1,25 @@
+"""In which precision the LSTM is computed. Parameters, optimizer and losses are float32 in any case."""
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+
+from training.config import TrainingConfig
+
+
+def autocast(device: torch.device, config: TrainingConfig) -> AbstractContextManager[Any]:
+    """Inside, matrix products are computed in bfloat16 if `takes_bfloat16`, else in float32."""
+    return torch.autocast(device.type, torch.bfloat16) if takes_bfloat16(device, config) else nullcontext()
+
+
+def takes_bfloat16(device: torch.device, config: TrainingConfig) -> bool:
+    """What `precision` comes to on this machine: "auto" is bfloat16 where the hardware multiplies it, else float32.
+
+    On a CPU that is AMX's tiles: without them bfloat16 is emulated, and slower than float32.
+    """
+    if config.precision != "auto":
+        return config.precision == "bfloat16"
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return bool(torch.cpu._is_amx_tile_supported())

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from model import files
-from model.bundle import CONFIG, REPORT, TOKENIZER
+from model.bundle import CONFIG, GRAPH, REPORT, TOKENIZER
 from model.config import WEIGHTS
 from model.errors import BundleError
 from model.network import Network
@@ -73,6 +73,8 @@ class Encoder:
     def open(cls, path: Path) -> "Encoder":
         """Read and check every byte. Raises: BundleError that names the file."""
         path = path.absolute()
+        if (path / GRAPH).exists():
+            raise BundleError(f"{path} is a bundle; an encoder is what `lembra pretrain` writes")
         _, found = files.read(path, newest=FORMAT, required=(*DECISIVE, REPORT, RECIPE))
         config = files.parse(path / CONFIG, EncoderConfig, found[CONFIG])
         weights = safetensors.torch.load(found[WEIGHTS])

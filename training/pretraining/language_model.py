@@ -73,7 +73,8 @@ class LanguageModel(nn.Module):
         """The mean loss of each direction's chunk, ids (B, T + 1), in a sampled softmax, and its state behind it.
 
         K words are drawn for both directions. Each logit has the logarithm of the word's chance to be drawn taken off,
-        so that the expected gradient is nearly that of the softmax over all words (Jean et al. 2015).
+        so that the softmax over all words is what is learnt (Jean et al. 2015). The loss itself is another figure than
+        that softmax's: a word is told from K others, not from V.
         """
         drawn_K = torch.multinomial(self.drawn_share_V, self._config.pretrain_drawn, replacement=True)
         # One look-up for all: the gradient of the table's mean and variance costs a pass over it each time.

@@ -125,7 +125,7 @@ class TrainingConfig(BaseModel):
     pretrain_epochs: Annotated[
         int,
         Field(
-            ge=0, description="passes over the texts of train and `unlabelled`, to predict words, before it; 0: none"
+            ge=0, description="passes over the texts of train and `unlabelled`, learning words, before training; 0: none"
         ),
     ] = 0
     pretrain_streams: Annotated[

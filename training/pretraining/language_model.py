@@ -100,17 +100,22 @@ class LanguageModel(nn.Module):
             states.append(behind)
         return losses, states
 
-    def exact(self, chunks_D: Sequence[Tensor], states_D: Sequence[State]) -> tuple[list[float], int, list[State]]:
-        """The summed loss of each direction in the softmax over all words, in nats; how many words; and the states."""
-        table_VE = self.table()
+    def exact(
+        self, chunks_D: Sequence[Tensor], states_D: Sequence[State], table_VE: Tensor
+    ) -> tuple[list[float], int, list[State]]:
+        """The summed loss of each direction in the softmax over all words, in nats; how many words; and the states.
+
+        `table_VE` is `table()`, made once for many chunks.
+        """
         bias_V = self.bias_V.clone()
         bias_V[[PAD, UNKNOWN]] = NEVER
         sums, states, words = [], [], 0
         for direction, (chunk_BT, state) in enumerate(zip(chunks_D, states_D, strict=True)):
             target_N, kept_N = _targets(chunk_BT)
             inputs_BTE = functional.embedding(chunk_BT[:, :-1], table_VE)
-            predicted_NE, behind = self._predict(direction, chunk_BT, inputs_BTE, kept_N, state)
-            logits_NV = torch.addmm(bias_V, predicted_NE, table_VE.T)
+            with precision.autocast(self.device, self._config):
+                predicted_NE, behind = self._predict(direction, chunk_BT, inputs_BTE, kept_N, state)
+                logits_NV = torch.addmm(bias_V, predicted_NE, table_VE.T).float()
             sums.append(float(functional.cross_entropy(logits_NV, target_N, reduction="sum")))
             states.append(behind)
             words = words + len(target_N) if direction == 0 else words

@@ -119,9 +119,10 @@ def exact(model: LanguageModel, rows: Sequence[Row]) -> Exact:
     states, sums, words = model.fresh(), [0.0] * directions, 0
     model.eval()
     with torch.inference_mode():
+        table_VE = model.table()
         for index in range(stream.chunks(ids_BL, HELD_OUT_CHUNK)):
             chunks_D = stream.chunk(ids_BL, index, HELD_OUT_CHUNK, directions=directions)
-            losses, found, states = model.exact(chunks_D, states)
+            losses, found, states = model.exact(chunks_D, states, table_VE)
             sums = [total + loss for total, loss in zip(sums, losses, strict=True)]
             words += found
     forward, *backward = (total / max(1, words) for total in sums)

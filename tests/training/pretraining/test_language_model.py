@@ -28,7 +28,7 @@ def summed(model: LanguageModel, ids: torch.Tensor, size: int) -> list[float]:
     states, sums = model.fresh(), [0.0, 0.0]
     with torch.inference_mode():
         for index in range(stream.chunks(ids, size)):
-            losses, _, states = model.exact(stream.chunk(ids, index, size, directions=2), states)
+            losses, _, states = model.exact(stream.chunk(ids, index, size, directions=2), states, model.table())
             sums = [total + loss for total, loss in zip(sums, losses, strict=True)]
     return sums
 
@@ -66,5 +66,5 @@ def test_separators_and_unknown_words_are_not_predicted() -> None:
     losses, _ = model.loss(stream.chunk(ids, 0, 10, directions=2), model.fresh())
     assert [loss.item() for loss in losses] == [0.0, 0.0]
     with torch.inference_mode():
-        words = model.eval().exact(stream.chunk(ids, 0, 10, directions=2), model.fresh())[1]
+        _, words, _ = model.eval().exact(stream.chunk(ids, 0, 10, directions=2), model.fresh(), model.table())
     assert words == 0

@@ -124,9 +124,7 @@ class TrainingConfig(BaseModel):
 
     pretrain_epochs: Annotated[
         int,
-        Field(
-            ge=0, description="passes over the texts of train and `unlabelled`, learning words, before training; 0: none"
-        ),
+        Field(ge=0, description="passes over the texts of train and `unlabelled`, to learn words, before training"),
     ] = 0
     pretrain_streams: Annotated[
         Count, Field(description="streams that the text is laid out in, read side by side; short text has fewer")

@@ -16,8 +16,7 @@ from dataclasses import dataclass
 
 from app.errors import DeadlineExceeded, EngineFailed, Overloaded, ShuttingDown
 from app.metrics import Metrics
-from model.classifier import Classifier, Prediction
-from model.tokenization import Tokens
+from model.classifier import Classifier, Prediction, Row
 
 logger = logging.getLogger("lembra")
 
@@ -60,10 +59,10 @@ class _Request:
 class _Row:
     request: _Request
     index: int
-    tokens: Tokens
+    read: Row
 
     def __len__(self) -> int:
-        return len(self.tokens.ids)
+        return len(self.read)
 
 
 class Batcher:
@@ -167,12 +166,12 @@ class Batcher:
     def _refusal(self) -> ShuttingDown:
         return ShuttingDown(f"model {self._name!r} takes no more requests: {self._ended or 'its engine hangs'}")
 
-    async def _enqueue(self, tokens: list[Tokens], deadline: float) -> list[Prediction]:
-        request = _Request(len(tokens), deadline)
+    async def _enqueue(self, rows: list[Row], deadline: float) -> list[Prediction]:
+        request = _Request(len(rows), deadline)
         with self._wake:
             if self._ended:
                 raise self._refusal()
-            self._rows.extend(_Row(request, index, row) for index, row in enumerate(tokens))
+            self._rows.extend(_Row(request, index, row) for index, row in enumerate(rows))
             self._wake.notify()
         self._pending.add(request)
         try:
@@ -236,9 +235,9 @@ class Batcher:
         """Score one batch and post the answers. Whatever goes wrong reaches the batch's rows, and no others."""
         started = time.perf_counter()
         try:
-            probs_NC = self._classifier.score([row.tokens.ids for row in batch], batch_tokens=self._limits.batch_tokens)
+            probs_NC = self._classifier.score([row.read for row in batch], batch_tokens=self._limits.batch_tokens)
             answers = [
-                self._classifier.prediction(row.tokens, probs) for row, probs in zip(batch, probs_NC, strict=True)
+                self._classifier.prediction(row.read.tokens, probs) for row, probs in zip(batch, probs_NC, strict=True)
             ]
         except Exception:
             logger.exception("model %s: a batch of %d rows failed", self._name, len(batch))
@@ -259,7 +258,7 @@ class Batcher:
         self._metrics.texts.labels(self._name).inc(len(batch))
         self._metrics.tokens.labels(self._name).inc(tokens)
         self._metrics.padding.labels(self._name).inc(max(lengths) * len(lengths) - tokens)
-        self._metrics.truncated.labels(self._name).inc(sum(row.tokens.truncated for row in batch))
+        self._metrics.truncated.labels(self._name).inc(sum(row.read.tokens.truncated for row in batch))
 
     def _post(self, call: Callable[..., None], *arguments: object) -> None:
         try:

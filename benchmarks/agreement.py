@@ -30,7 +30,7 @@ def main() -> None:
     bundle = Bundle.open(arguments.bundle)
     onnx = bundle.classifier_on(OnnxEngine(bundle.graph, bundle.weights))
     torch = bundle.classifier_on(TorchEngine(bundle.config.network, bundle.weights, device="cpu"))
-    rows = [tokens.ids for tokens in onnx.encode(texts)]
+    rows = onnx.encode(texts)
     together = onnx.score(rows)
     alone = np.concatenate([onnx.score([row]) for row in rows])
     tokens = [min(map(len, rows)), max(map(len, rows))]

@@ -16,23 +16,24 @@ from pydantic import BaseModel, ConfigDict
 from model import files
 from model.calibration import Calibration
 from model.classifier import Classifier
-from model.config import WEIGHTS, ClassifierConfig
+from model.config import NGRAMS, WEIGHTS, ClassifierConfig
 from model.engine import Device, Engine, choose
 from model.errors import BundleError
 from model.files import Manifest
+from model.ngrams import Ngrams
 from model.tokenization import Tokenization
 
-# 2: a calibration may have a temperature a label, and thresholds.
-FORMAT = 2
+# 2: a calibration may have a temperature a label, and thresholds. 3: a classifier may have an n-gram part.
+FORMAT = 3
 CONFIG = "config.json"
 GRAPH = "network.onnx"
 TOKENIZER = "tokenizer.json"
 CALIBRATION = "calibration.json"
 PROBES = "probes.json"
 REPORT = "report.json"
-# What decides an answer; a bundle's version is made from these alone.
-DECISIVE = (CONFIG, WEIGHTS, TOKENIZER, CALIBRATION)
-REQUIRED = (*DECISIVE, GRAPH, PROBES, REPORT)
+# What decides an answer; a bundle's version is made from these alone, of those that it has.
+DECISIVE = (CONFIG, WEIGHTS, TOKENIZER, CALIBRATION, NGRAMS)
+REQUIRED = (CONFIG, WEIGHTS, TOKENIZER, CALIBRATION, GRAPH, PROBES, REPORT)
 # Probabilities may differ by this much between engines, machines and library versions: float32 sums in another order.
 PROBE_TOLERANCE = 1e-4
 
@@ -69,6 +70,7 @@ class Parts:
     config: ClassifierConfig
     weights: bytes
     graph: bytes
+    ngrams: bytes | None
     tokenizer: str
     calibration: Calibration
     probes: Probes
@@ -99,6 +101,8 @@ class Bundle:
         path = path.absolute()  # not resolved: a link has a name of its own, as in current -> v7
         manifest, found = files.read(path, newest=FORMAT, required=REQUIRED)
         config = files.parse(path / CONFIG, ClassifierConfig, found[CONFIG])
+        if config.ngrams and NGRAMS not in found:
+            raise BundleError(f"{path / files.MANIFEST} doesn't list {NGRAMS}, which {CONFIG} speaks of")
         calibration = files.parse(path / CALIBRATION, Calibration, found[CALIBRATION])
         for figures in (calibration.temperature, calibration.thresholds):
             if isinstance(figures, list) and len(figures) != len(config.labels):
@@ -130,7 +134,10 @@ class Bundle:
                 f"{self.path / TOKENIZER} has {tokenization.vocabulary_size:,} tokens; "
                 f"the network knows {self.config.network.vocabulary_size:,}"
             )
-        classifier = Classifier(self.config, tokenization, engine, self.calibration)
+        ngrams = None
+        if self.config.ngrams:
+            ngrams = Ngrams.from_bytes(self.config.ngrams, self._files[NGRAMS], classes=len(self.config.labels))
+        classifier = Classifier(self.config, tokenization, engine, self.calibration, ngrams)
         self._replay(classifier)
         return classifier
 
@@ -169,13 +176,14 @@ def write(path: Path, parts: Parts, *, created: datetime, commit: str | None, ov
         CALIBRATION: files.document(parts.calibration),
         PROBES: files.document(parts.probes),
         REPORT: files.to_json(parts.report),
+        **({NGRAMS: parts.ngrams} if parts.ngrams is not None else {}),
         **parts.extra,
     }
     return files.write(
         path.absolute(),
         contents,
         number=FORMAT,
-        version=files.version(contents, DECISIVE),
+        version=files.version(contents, [name for name in DECISIVE if name in contents]),
         created=created,
         commit=commit,
         overwrite=overwrite,

@@ -10,10 +10,22 @@ from model.calibration import Calibration, Floats, decisions, probabilities
 from model.config import ClassifierConfig
 from model.engine import Engine
 from model.errors import EngineError
-from model.tokenization import Ids, Tokenization, Tokens
+from model.ngrams import Ngrams
+from model.tokenization import Tokenization, Tokens
 
 # Padded tokens in one call of the engine. Large enough to fill the cores, small enough for their caches.
 BATCH_TOKENS = 8192
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One text, read: its tokens, and what its n-grams add to its logits (C); None where the classifier has none."""
+
+    tokens: Tokens
+    ngrams_C: Floats | None = None
+
+    def __len__(self) -> int:
+        return len(self.tokens)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,28 +45,38 @@ class Prediction:
 
 
 class Classifier:
-    """A network with its tokenizer, labels and calibration."""
+    """A network with its tokenizer, labels and calibration, and where it has one, an n-gram part."""
 
     def __init__(
-        self, config: ClassifierConfig, tokenization: Tokenization, engine: Engine, calibration: Calibration
+        self,
+        config: ClassifierConfig,
+        tokenization: Tokenization,
+        engine: Engine,
+        calibration: Calibration,
+        ngrams: Ngrams | None = None,
     ) -> None:
         self.config = config
         self.engine = engine
         self.calibration = calibration
         self._tokenization = tokenization
+        self._ngrams = ngrams
 
-    def encode(self, texts: Sequence[str], *, truncate: bool = True) -> list[Tokens]:
-        """Token ids of each text. Raises: TextError if one would have to be cut and `truncate` is false."""
-        return self._tokenization.encode(texts, truncate=truncate)
+    def encode(self, texts: Sequence[str], *, truncate: bool = True) -> list[Row]:
+        """Each text, read. Raises: TextError if one would have to be cut and `truncate` is false."""
+        tokens = self._tokenization.encode(texts, truncate=truncate)
+        if self._ngrams is None:
+            return [Row(found) for found in tokens]
+        ngrams_NC = self._ngrams.logits([self._tokenization.bound(text)[0] for text in texts])
+        return [Row(found, ngrams_C) for found, ngrams_C in zip(tokens, ngrams_NC, strict=True)]
 
-    def score(self, rows: Sequence[Ids], *, batch_tokens: int = BATCH_TOKENS) -> Floats:
+    def score(self, rows: Sequence[Row], *, batch_tokens: int = BATCH_TOKENS) -> Floats:
         """Calibrated probabilities (N, C) of tokenized rows, in their order, whatever their lengths."""
         return probabilities(self.logits(rows, batch_tokens=batch_tokens), self.calibration, self.config.kind)
 
-    def logits(self, rows: Sequence[Ids], *, batch_tokens: int = BATCH_TOKENS) -> Floats:
+    def logits(self, rows: Sequence[Row], *, batch_tokens: int = BATCH_TOKENS) -> Floats:
         """Logits (N, C) before calibration: what a calibration is fitted on. Raises: EngineError."""
         logits_NC = np.empty((len(rows), len(self.config.labels)), dtype=np.float32)
-        for batch in collate.by_length(rows, max_tokens=batch_tokens):
+        for batch in collate.by_length([row.tokens.ids for row in rows], max_tokens=batch_tokens):
             scores_BC = self.engine.scores(batch)
             # numpy would spread one row over all of the batch.
             if scores_BC.shape != (expected := (len(batch.indices), len(self.config.labels))):
@@ -62,13 +84,16 @@ class Classifier:
             if not np.isfinite(scores_BC).all():
                 raise EngineError(f"{self.engine.name} gave a score that is no number")
             logits_NC[batch.indices] = scores_BC
+        for index, row in enumerate(rows):
+            if row.ngrams_C is not None:
+                logits_NC[index] += row.ngrams_C
         return logits_NC
 
     def predict(self, texts: Sequence[str], *, truncate: bool = True) -> list[Prediction]:
         """Encode, score and name the best label of each text."""
         encoded = self.encode(texts, truncate=truncate)
-        probs_NC = self.score([tokens.ids for tokens in encoded])
-        return [self.prediction(tokens, probs_C) for tokens, probs_C in zip(encoded, probs_NC, strict=True)]
+        probs_NC = self.score(encoded)
+        return [self.prediction(row.tokens, probs_C) for row, probs_C in zip(encoded, probs_NC, strict=True)]
 
     def prediction(self, tokens: Tokens, probs_C: Floats) -> Prediction:
         """The answer for a tokenized text and its probabilities."""

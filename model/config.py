@@ -6,8 +6,11 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 # The truth of a bundle; the ONNX graph beside it points into this file by name.
 WEIGHTS = "weights.safetensors"
+# Beside it in a bundle whose classifier has an n-gram part.
+NGRAMS = "ngrams.safetensors"
 
 Kind = Literal["single-label", "multi-label"]
+NgramKind = Literal["words", "characters"]
 
 
 class NetworkConfig(BaseModel):
@@ -35,6 +38,9 @@ class ClassifierConfig(BaseModel):
     kind: Kind
     labels: Annotated[list[str], Field(min_length=2, description="label names in the order of the logits")]
     max_tokens: Annotated[int, Field(ge=1, le=100_000, description="longer texts are cut here, and the answer says so")]
+    ngrams: Annotated[
+        tuple[NgramKind, ...], Field(strict=False, description="what a linear part beside the network reads; none")
+    ] = ()
     network: NetworkConfig
 
     @model_validator(mode="after")

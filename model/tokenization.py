@@ -26,6 +26,9 @@ class Tokens:
     ids: Ids
     truncated: bool
 
+    def __len__(self) -> int:
+        return len(self.ids)
+
 
 class Tokenization:
     """A trained `tokenizers` pipeline, with the rules that are ours: where a text is cut, and what an empty one is.
@@ -58,16 +61,21 @@ class Tokenization:
 
         Raises: TextError for the first text that would have to be cut, when `truncate` is false.
         """
-        limit = self.max_tokens * CHARACTERS_PER_TOKEN
-        # White space is no token: runs of it must not push words out of a long text.
-        texts = [text if len(text) <= limit else " ".join(text.split()) for text in texts]
-        encodings = self._tokenizer.encode_batch_fast([text[:limit] for text in texts], add_special_tokens=False)
-        rows = [
-            self._tokens(encoding.ids, cut=len(text) > limit) for encoding, text in zip(encodings, texts, strict=True)
-        ]
+        bounded = [self.bound(text) for text in texts]
+        encodings = self._tokenizer.encode_batch_fast([text for text, _ in bounded], add_special_tokens=False)
+        rows = [self._tokens(encoding.ids, cut=cut) for encoding, (_, cut) in zip(encodings, bounded, strict=True)]
         if not truncate:
             self._refuse_truncated(rows)
         return rows
+
+    def bound(self, text: str) -> tuple[str, bool]:
+        """As much of a text as is looked at, and whether it was cut: its n-grams are bound by time as well."""
+        limit = self.max_tokens * CHARACTERS_PER_TOKEN
+        if len(text) <= limit:
+            return text, False
+        # White space is no token: runs of it must not push words out of a long text.
+        text = " ".join(text.split())
+        return text[:limit], len(text) > limit
 
     def _tokens(self, ids: list[int], *, cut: bool) -> Tokens:
         kept = np.asarray(ids[: self.max_tokens] or [UNKNOWN], dtype=np.int64)

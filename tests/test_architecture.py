@@ -12,7 +12,7 @@ FORBIDDEN = {"model": {"training", "app", "cli"}, "training": {"app"}, "app": {"
 # Who may import what is not in every environment; "lazily" is inside a function.
 OPTIONAL = {"network.py": {"torch"}, "engine_torch.py": {"torch", "safetensors"}, "engine_onnx.py": {"onnxruntime"}}
 LAZILY = {"engine.py": {"torch"}}
-ALWAYS_THERE = {"numpy", "tokenizers", "pydantic"}
+ALWAYS_THERE = {"safetensors", "numpy", "tokenizers", "pydantic"}
 
 
 def imports(tree: ast.AST) -> Iterator[str]:

@@ -75,6 +75,7 @@ def parts(*, seed: int = 0) -> bundle.Parts:
         config=CONFIG,
         weights=tensors,
         graph=to_onnx(NETWORK, tensors),
+        ngrams=None,
         tokenizer=tokenization().to_json(),
         calibration=CALIBRATION,
         probes=_probes(classifier(seed=seed)),

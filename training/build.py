@@ -1,7 +1,7 @@
 """Splits to a classifier: tokenizer, network, fit, export, calibration, in reading order."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,17 +14,20 @@ from model.classifier import Classifier
 from model.config import ClassifierConfig, NetworkConfig
 from model.engine_onnx import OnnxEngine
 from model.errors import DeviceError
+from model.ngrams import Ngrams
 from model.tokenization import Tokenization
-from training import calibrate, evaluate, export, loop, tokenizer
+from training import calibrate, evaluate, export, loop, mixture, tokenizer
 from training.config import TrainingConfig
 from training.data import Splits
 from training.loop import Encoded, Fitted, Keeper, Progress
+from training.mixture import Mixture
 from training.network import TrainedNetwork
 from training.pretraining.encoder import Encoder
 from training.reading import Examples
+from training.rival import Rival
 
 # Settings that no weight depends on: a run that was cut off may go on with others.
-BESIDE_THE_WEIGHTS = {"rival", "find_label_errors", "keep_texts"}
+BESIDE_THE_WEIGHTS = {"ngrams", "rival", "find_label_errors", "keep_texts"}
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,8 @@ class Built:
     tokenizer: str
     weights: bytes
     graph: bytes
+    ngrams: Ngrams | None
+    mixture: Mixture | None  # how much its n-grams say
     fitted: Fitted
     stopped: bool  # by hand, before its end
 
@@ -46,11 +51,14 @@ def build(
     *,
     device: torch.device,
     encoder: Encoder | None = None,
+    partner: Rival | None = None,
     keeper: Keeper | None = None,
     stopped: Callable[[], bool] = lambda: False,
     keep_best: Callable[[], bool] = lambda: False,
 ) -> Built:
-    """Train on `splits.train`, from `encoder` where there is one; goes on from what `keeper` kept.
+    """Train on `splits.train`, from `encoder` where there is one; goes on from what `keeper` kept. The `partner`'s
+    scores are added where they help.
+
 
     The settings are then those that `encoder.settings` gave.
     Raises: loop.Interrupted when `stopped` turned true, unless `keep_best` then says to build from the best so far.
@@ -81,15 +89,19 @@ def build(
             raise
         fitted, stopped_early = stop.fitted, True
     network.load_state_dict(fitted.weights)
-    weights = safetensors.torch.save(network.served_state())
+    mixed, ngrams = _mix(network, validation, partner, splits.validation.texts) if partner else (None, None)
+    shape = shape.model_copy(update={"ngrams": partner.counter.kinds if partner and ngrams else ()})
+    weights = safetensors.torch.save(network.served_state(factor=mixed.network if mixed else 1.0))
     graph = export.to_onnx(shape.network, weights)
     engine = OnnxEngine(graph, weights, threads=config.threads)
-    calibration = _calibrate(Classifier(shape, tokenization, engine, Calibration()), splits.calibration)
+    calibration = _calibrate(Classifier(shape, tokenization, engine, Calibration(), ngrams), splits.calibration)
     return Built(
-        Classifier(shape, tokenization, engine, calibration),
+        Classifier(shape, tokenization, engine, calibration, ngrams),
         tokenization.to_json(),
         weights,
         graph,
+        ngrams,
+        mixed,
         fitted,
         stopped_early,
     )
@@ -156,6 +168,16 @@ def _network(
     network = TrainedNetwork(shape.network, config, torch.from_numpy(frequency_V).float())
     encoder.start(network, vocabulary)
     return network
+
+
+def _mix(
+    network: TrainedNetwork, validation: Encoded, partner: Rival, texts: Sequence[str]
+) -> tuple[Mixture | None, Ngrams | None]:
+    """How much the linear model says beside the network, and what is served of it."""
+    found = mixture.fit(loop.logits(network, validation), partner.scores(texts), validation.targets_NC, validation.kind)
+    if found is None:
+        return None, None
+    return found, partner.counter.served(partner.linear.scaled(found.linear, bias=found.bias))
 
 
 def _calibrate(classifier: Classifier, rows: Examples) -> Calibration:

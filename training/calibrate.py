@@ -60,19 +60,19 @@ def _own(logits_NC: Floats, targets_NC: Flags, shared: float) -> dict[str, list[
 
 def _temperature(logits_NC: Floats, targets_NC: Flags, kind: Kind) -> float:
     """The temperature of least negative log-likelihood (Guo et al. 2017, section 4.2)."""
-    likelihood = _single_label_loss if kind == "single-label" else _multi_label_loss
     logits, targets = logits_NC.astype(np.float64), targets_NC.astype(np.float64)
 
     def loss(log_temperature: float) -> float:
-        return likelihood(logits / np.exp(log_temperature), targets)
+        return negative_log_likelihood(logits / np.exp(log_temperature), targets, kind)
 
     found = scipy.optimize.minimize_scalar(loss, bounds=(np.log(LOWEST), np.log(HIGHEST)), method="bounded")
     return float(np.exp(found.x))
 
 
-def _single_label_loss(logits_NC: npt.NDArray[np.float64], targets_NC: npt.NDArray[np.float64]) -> float:
+def negative_log_likelihood(
+    logits_NC: npt.NDArray[np.float64], targets_NC: npt.NDArray[np.float64], kind: Kind
+) -> float:
+    """The mean over rows; of multi-label data over rows and labels."""
+    if kind == "multi-label":
+        return float((np.logaddexp(0.0, logits_NC) - logits_NC * targets_NC).mean())
     return float((scipy.special.logsumexp(logits_NC, axis=1) - (logits_NC * targets_NC).sum(axis=1)).mean())
-
-
-def _multi_label_loss(logits_NC: npt.NDArray[np.float64], targets_NC: npt.NDArray[np.float64]) -> float:
-    return float((np.logaddexp(0.0, logits_NC) - logits_NC * targets_NC).mean())

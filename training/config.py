@@ -92,6 +92,10 @@ class TrainingConfig(BaseModel):
     ] = 1.0
     adversarial_norm: Annotated[float, Field(gt=0, description="length of that move, over the whole text")] = 4.0
 
+    ngrams: Annotated[
+        bool, Field(description="a linear model of words, word pairs and characters beside the network, where it helps")
+    ] = True
+
     selection: Annotated[
         Selection,
         Field(description="what the best epoch is best in on validation; with one label a text micro_f1 is accuracy"),

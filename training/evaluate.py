@@ -96,7 +96,7 @@ def judge(classifier: Classifier, examples: Examples) -> Judged:
 def answer(classifier: Classifier, examples: Examples) -> Answers:
     """Classify labelled texts. Every label must be one of the classifier's."""
     encoded = classifier.encode(examples.texts)
-    logits_NC = classifier.logits([tokens.ids for tokens in encoded])
+    logits_NC = classifier.logits(encoded)
     probs_NC = probabilities(logits_NC, classifier.calibration, classifier.config.kind)
     return Answers(
         config=classifier.config,
@@ -104,7 +104,7 @@ def answer(classifier: Classifier, examples: Examples) -> Answers:
         probs_NC=probs_NC,
         decided_NC=decisions(probs_NC, classifier.calibration, classifier.config.kind),
         targets_NC=flags(examples.labels, classifier.config.labels),
-        truncated=sum(tokens.truncated for tokens in encoded),
+        truncated=sum(row.tokens.truncated for row in encoded),
     )
 
 

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from model import collate
-from model.calibration import Calibration, Flags, probabilities
+from model.calibration import Calibration, Flags, Floats, probabilities
 from model.classifier import BATCH_TOKENS
 from model.collate import Batch
 from model.config import Kind
@@ -322,18 +322,24 @@ def move_average(average: nn.Module, network: nn.Module, *, decay: float) -> Non
 
 def judge(network: Network, data: Encoded, *, selection: Selection) -> tuple[float, float]:
     """Mean loss without weights or smoothing, and the score by `selection`."""
+    logits_NC = logits(network, data)
+    loss = float(objective.criterion(data.kind)(torch.from_numpy(logits_NC), torch.from_numpy(data.targets_NC).float()))
+    if selection == "loss":
+        return loss, -loss
+    probs_NC = probabilities(logits_NC, Calibration(), data.kind)
+    return loss, metrics.selection_score(probs_NC, data.targets_NC, selection=selection, kind=data.kind)
+
+
+def logits(network: Network, data: Encoded) -> Floats:
+    """Of each row (N, C), before calibration."""
     device = next(network.parameters()).device
-    logits = torch.empty(len(data), network.head.out_features)
+    logits_NC = np.empty((len(data), network.head.out_features), dtype=np.float32)
     network.eval()
     with torch.inference_mode():
         for batch in collate.by_length(data.rows, max_tokens=BATCH_TOKENS):
             ids_BT, lengths_B = (torch.from_numpy(part).to(device) for part in (batch.ids_BT, batch.lengths_B))
-            logits[batch.indices] = network(ids_BT, lengths_B).cpu()
-    loss = float(objective.criterion(data.kind)(logits, torch.from_numpy(data.targets_NC).float()))
-    if selection == "loss":
-        return loss, -loss
-    probs_NC = probabilities(logits.numpy(), Calibration(), data.kind)
-    return loss, metrics.selection_score(probs_NC, data.targets_NC, selection=selection, kind=data.kind)
+            logits_NC[batch.indices] = network(ids_BT, lengths_B).cpu().numpy()
+    return logits_NC
 
 
 def seed_everything(seed: int) -> None:

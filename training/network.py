@@ -47,10 +47,11 @@ class TrainedNetwork(Network):
             return weight_VE
         return normalised_table(weight_VE, self.share_V)
 
-    def served_state(self) -> dict[str, Tensor]:
-        """The state of a plain `Network` that gives the same answers, on the CPU."""
+    def served_state(self, *, factor: float = 1.0) -> dict[str, Tensor]:
+        """The state of a plain `Network` whose logits are `factor` times these, on the CPU."""
         with torch.no_grad():
-            state = {**self.state_dict(), "embedding.weight": self.table()}
+            head = {f"head.{name}": factor * value for name, value in self.head.state_dict().items()}
+            state = {**self.state_dict(), "embedding.weight": self.table(), **head}
         return {name: value.detach().cpu().contiguous() for name, value in state.items()}
 
 

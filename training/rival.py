@@ -1,58 +1,34 @@
 """The honest rival: what a tuned linear model makes of the same splits, and whether the LSTM is any better.
 
-TF-IDF and a linear SVM a label, as in the strong baselines of Wang & Manning 2012 and Joulin et al. 2017. Its features
-and its C are chosen on the rows by which the LSTM's epoch and temperature are, and it learns from the same rows.
+Its features and its C are chosen on the rows by which the LSTM's epoch is, and it learns from the same rows.
 
-N rows, F features, C classes.
+N rows, C classes.
 """
 
 import time
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
-from scipy import sparse
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.svm import LinearSVC
 
 from model.calibration import Flags
-from model.config import Kind
-from training import metrics
+from model.config import Kind, NgramKind
+from training import linear, metrics
 from training.data import Splits
 from training.evaluate import Answers, flags
+from training.linear import Counter, Linear
 from training.metrics import Doubles
-
-# Sparse (N, F); scipy's own type is not generic enough to say more.
-Features: TypeAlias = Any
 
 # The LSTM may be ahead by this at most where the linear model is called as good: a point.
 AS_GOOD = 0.01
 NAME = "TF-IDF and linear SVM"
 CHOICES_OF_C = (0.03, 0.1, 0.3, 1.0, 3.0)
-# Character n-grams help with short and badly spelt texts. Above this many characters they would cost minutes, and on
-# long texts they bring least: on IMDB (33 million) half a point is lost by them.
-MOST_CHARACTERS = 6_000_000
-# The most frequent are kept. Twice as many double the time on IMDB and 20 Newsgroups, and bring nothing.
-MOST_FEATURES = 500_000
-# Features times classes: 1.6 GB.
-MOST_WEIGHTS = 200_000_000
+FEATURES: dict[str, tuple[NgramKind, ...]] = {
+    "words 1-2": ("words",),
+    "words 1-2, characters 2-5": ("words", "characters"),
+}
 RESAMPLES = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class Linear:
-    """Weights (F, C) and biases (C): a score above 0 is a yes."""
-
-    weights_FC: Doubles
-    biases_C: Doubles
-
-    def scores(self, features: Features) -> Doubles:
-        """Signed distances (N, C) in units of the margin."""
-        scores_NC: Doubles = features @ self.weights_FC + self.biases_C
-        return scores_NC
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,68 +37,42 @@ class Rival:
 
     labels: list[str]
     kind: Kind
-    vectorizers: list[TfidfVectorizer]
+    counter: Counter
     linear: Linear
     thresholds_C: Doubles
     settings: dict[str, Any]
     seconds: float
 
+    def scores(self, texts: Sequence[str]) -> Doubles:
+        """Signed distances (N, C) in units of the margin."""
+        return self.linear.scores(self.counter.matrix(texts))
+
     def decide(self, texts: Sequence[str]) -> Flags:
         """Which labels each text is given (N, C)."""
-        scores_NC = self.linear.scores(_transform(self.vectorizers, texts))
-        return _decisions(scores_NC, self.thresholds_C, self.kind)
+        return _decisions(self.scores(texts), self.thresholds_C, self.kind)
 
 
 def fit(splits: Splits, seed: int) -> Rival:
-    """The best on held-out rows of a few linear models, fitted on train: words, or words and characters; five C."""
+    """The best on validation rows of a few linear models, fitted on train: words, or words and characters; five C."""
     started = time.perf_counter()
-    targets_NC = flags(splits.train.labels, splits.labels)
-    # The rival has no temperature: the rows that fit the LSTM's help it to choose.
-    held_out_texts = splits.validation.texts + splits.calibration.texts
-    wanted_NC = flags(splits.validation.labels + splits.calibration.labels, splits.labels)
+    targets_NC, wanted_NC = (flags(part.labels, splits.labels) for part in (splits.train, splits.validation))
     best: Rival | None = None
-    for name, vectorizers in _choices_of_features(splits.train.texts, len(splits.labels)).items():
-        train = fit_features(vectorizers, splits.train.texts)
-        held_out = _transform(vectorizers, held_out_texts)
+    for name, kinds in FEATURES.items():
+        if "characters" in kinds and sum(map(len, splits.train.texts)) > linear.MOST_CHARACTERS:
+            continue
+        counter = Counter(splits.train.texts, kinds, most=linear.most_features(len(splits.labels)))
+        train, held_out = (counter.matrix(part.texts) for part in (splits.train, splits.validation))
         # Characters are tried at the best C of words alone: on GoEmotions each fit of all labels takes a minute.
         for c in CHOICES_OF_C if best is None else (best.settings["C"],):
-            linear = fit_linear(train, targets_NC, splits.kind, c=c, seed=seed)
-            scores_NC = linear.scores(held_out)
+            fitted = linear.fit(train, targets_NC, splits.kind, c=c, seed=seed)
+            scores_NC = fitted.scores(held_out)
             thresholds_C = _thresholds(scores_NC, wanted_NC, splits.kind)
             score = metrics.micro_f1(wanted_NC, _decisions(scores_NC, thresholds_C, splits.kind))
             if best is None or score > best.settings["held_out_score"]:
                 settings = {"features": name, "C": c, "held_out_score": score}
-                best = Rival(splits.labels, splits.kind, vectorizers, linear, thresholds_C, settings, seconds=0.0)
+                best = Rival(splits.labels, splits.kind, counter, fitted, thresholds_C, settings, seconds=0.0)
     assert best is not None
     return replace(best, seconds=round(time.perf_counter() - started, 1))
-
-
-def word_features(classes: int, most: int = MOST_FEATURES) -> TfidfVectorizer:
-    """TF-IDF of words and pairs of them; a sign that is neither letter nor space is a word, as in `:)` or 🙂."""
-    return TfidfVectorizer(
-        ngram_range=(1, 2),
-        token_pattern=r"\w+|[^\w\s]",
-        sublinear_tf=True,
-        max_features=min(most, max(MOST_WEIGHTS // classes, 1000)),
-        dtype=np.float64,
-    )
-
-
-def fit_features(vectorizers: Sequence[TfidfVectorizer], texts: Sequence[str]) -> Features:
-    """The features of these texts (N, F), whose vocabulary becomes the vectorizers'."""
-    return sparse.hstack([vectorizer.fit_transform(texts) for vectorizer in vectorizers], format="csr")
-
-
-def fit_linear(features: Features, targets_NC: Flags, kind: Kind, *, c: float, seed: int) -> Linear:
-    """A linear SVM a label, each against the rest; one alone where there are two and each text has one of them."""
-    classes = targets_NC.shape[1]
-    weights_FC, biases_C = np.zeros((features.shape[1], classes)), np.zeros(classes)
-    two = kind == "single-label" and classes == 2
-    for label in range(1 if two else classes):
-        weights_FC[:, label], biases_C[label] = _fit_one(features, targets_NC[:, label], c=c, seed=seed)
-    if two:
-        weights_FC[:, 1], biases_C[1] = -weights_FC[:, 0], -biases_C[0]
-    return Linear(weights_FC, biases_C)
 
 
 def compare(rival: Rival, answers: Answers, texts: Sequence[str], *, split: str, seed: int) -> dict[str, Any]:
@@ -148,33 +98,6 @@ def compare(rival: Rival, answers: Answers, texts: Sequence[str], *, split: str,
         "high": high,
         "verdict": _verdict(ours, theirs, low, high, rival, split, len(texts)),
     }
-
-
-def _choices_of_features(texts: Sequence[str], classes: int) -> dict[str, list[TfidfVectorizer]]:
-    choices = {"words 1-2": [word_features(classes)]}
-    if sum(map(len, texts)) <= MOST_CHARACTERS:
-        characters = TfidfVectorizer(
-            analyzer="char_wb",
-            ngram_range=(2, 5),
-            sublinear_tf=True,
-            max_features=min(MOST_FEATURES, max(MOST_WEIGHTS // (2 * classes), 1000)),
-        )
-        choices["words 1-2, characters 2-5"] = [word_features(2 * classes), characters]
-    return choices
-
-
-def _transform(vectorizers: Sequence[TfidfVectorizer], texts: Sequence[str]) -> Features:
-    return sparse.hstack([vectorizer.transform(texts) for vectorizer in vectorizers], format="csr")
-
-
-def _fit_one(features: Features, targets_N: Flags, *, c: float, seed: int) -> tuple[Doubles | float, float]:
-    if targets_N.all() or not targets_N.any():
-        return 0.0, 1.0 if targets_N.any() else -1.0
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        # At a tenth of the library's tolerance 20 Newsgroups takes twice as long, and no decision changes.
-        found = LinearSVC(C=c, random_state=seed, tol=0.01, max_iter=300).fit(features, targets_N)
-    return found.coef_[0], float(found.intercept_[0])
 
 
 def _thresholds(scores_NC: Doubles, wanted_NC: Flags, kind: Kind) -> Doubles:

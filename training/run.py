@@ -88,16 +88,19 @@ def run(
     )
     progress.show_check(console, checked)
     _tell(console, splits, chosen)
-    linear = _fit_rival(splits, config, console) if config.rival else None
+    linear = _fit_rival(splits, config, console) if config.rival or config.ngrams else None
     made = None
     if own is not None and pretraining is not None:
         made = pretrain.learn(own, config, pretraining, device=chosen, console=console)
         given = made.encoder
     tracked = tracking.tracker(kept.folder, out.name, config, console, on=track)
-    built = _build(splits, config, kept, tracked, device=chosen, console=console, encoder=given, offer=offer)
+    partner = linear if config.ngrams else None
+    built = _build(
+        splits, config, kept, tracked, device=chosen, encoder=given, partner=partner, console=console, offer=offer
+    )
 
     judged = {name: evaluate.judge(built.classifier, part) for name, part in splits.judged.items()}
-    compared = _compare(linear, judged, config) if linear is not None else None
+    compared = _compare(linear, judged, config) if linear is not None and config.rival else None
 
     facts = Run(
         name=out.name,
@@ -150,8 +153,9 @@ def _build(
     tracked: tracking.Tracker,
     *,
     device: torch.device,
-    console: Console,
     encoder: Encoder | None,
+    partner: Rival | None,
+    console: Console,
     offer: Callable[[], bool],
 ) -> Built:
     bar = progress.TerminalProgress(console)
@@ -170,6 +174,7 @@ def _build(
                 both,
                 device=device,
                 encoder=encoder,
+                partner=partner,
                 keeper=kept,
                 stopped=stopped,
                 keep_best=keep_best,
@@ -197,6 +202,7 @@ def _write(out: Path, facts: Run, console: Console, *, overwrite: bool) -> Manif
         config=built.classifier.config,
         weights=built.weights,
         graph=built.graph,
+        ngrams=built.ngrams.to_bytes() if built.ngrams is not None else None,
         tokenizer=built.tokenizer,
         calibration=built.classifier.calibration,
         probes=_probes(built.classifier, texts),

@@ -9,7 +9,7 @@ import pytest
 from model.calibration import Flags
 from model.config import ClassifierConfig, Kind, NetworkConfig
 from tests.training.files import write_rows
-from training import data, rival
+from training import data, linear, rival
 from training.config import TrainingConfig
 from training.data import Splits
 from training.evaluate import Answers, flags
@@ -65,7 +65,7 @@ def test_the_rival_learns_what_words_and_pairs_tell(kind: str, request: pytest.F
 def test_the_seed_fixes_the_rival(single: Splits) -> None:
     """The same weights, to the bit."""
     first, again = (rival.fit(single, seed=3).linear for _ in range(2))
-    assert (first.weights_FC == again.weights_FC).all()
+    assert (first.weights_KC == again.weights_KC).all()
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,8 @@ def test_the_interval_is_that_of_a_paired_difference() -> None:
 
 def test_a_class_that_train_lacks_or_fills_is_no_fault() -> None:
     """A label of every row is always a yes, one of none a no."""
-    features = rival.fit_features([rival.word_features(3)], ["one two", "two three", "three four"])
+    texts = ["one two", "two three", "three four"]
+    features = linear.Counter(texts, ("words",)).matrix(texts)
     targets_NC = np.array([[1, 0, 1], [1, 0, 0], [1, 0, 1]], dtype=np.bool_)
-    linear = rival.fit_linear(features, targets_NC, "multi-label", c=1.0, seed=0)
-    assert ((linear.scores(features) > 0)[:, :2] == [True, False]).all()
+    fitted = linear.fit(features, targets_NC, "multi-label", c=1.0, seed=0)
+    assert ((fitted.scores(features) > 0)[:, :2] == [True, False]).all()

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from model.calibration import Flags, Floats, probabilities
 from model.config import Kind
-from training import calibrate, rival
+from training import calibrate, linear
 from training.data import folded
 from training.evaluate import flags
 from training.metrics import Doubles
@@ -54,13 +54,13 @@ def find(train: Examples, seed: int) -> Suspects:
 
 def out_of_fold(train: Examples, given_NC: Flags, seed: int) -> Floats:
     """Probabilities (N, C) of each row by a model that saw neither its labels nor those of a copy of its text."""
-    features = rival.fit_features([rival.word_features(given_NC.shape[1], most=FEATURES)], train.texts)
+    features = linear.Counter(train.texts, ("words",), most=FEATURES).matrix(train.texts)
     fold_N = folds(train, seed)
     scores_NC = np.zeros(given_NC.shape, dtype=np.float32)
     for fold in range(FOLDS):
         held_out = fold_N == fold
-        linear = rival.fit_linear(features[~held_out], given_NC[~held_out], train.kind, c=C, seed=seed)
-        scores_NC[held_out] = linear.scores(features[held_out])
+        fitted = linear.fit(features[~held_out], given_NC[~held_out], train.kind, c=C, seed=seed)
+        scores_NC[held_out] = fitted.scores(features[held_out])
     return probabilities(scores_NC, calibrate.fit(scores_NC, given_NC, train.kind), train.kind)
 
 

@@ -1,7 +1,7 @@
 """What a run came to, as report.json holds it and report.html shows it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
@@ -52,6 +52,7 @@ def document(run: Run) -> dict[str, Any]:
             "dropped": run.splits.dropped,
         },
         "checks": run.checked.model_dump(),
+        "mixture": asdict(run.built.mixture) if run.built.mixture else None,
         "rival": run.rival,
         "mistakes": _mistakes(list(run.judged.values())[-1]) if run.config.keep_texts else None,
         "encoder": run.encoder,

@@ -1,0 +1,57 @@
+"""training.mixture: two opinions weighed by what they are worth."""
+
+import numpy as np
+import pytest
+
+from model.config import Kind
+from training import mixture
+
+ROWS, CLASSES = 2000, 3
+
+
+def scores(noise: float, targets_NC: np.ndarray, *, seed: int) -> np.ndarray:
+    """The targets under noise of its own."""
+    return targets_NC + noise * np.random.default_rng(seed).normal(size=targets_NC.shape)
+
+
+@pytest.fixture(params=["single-label", "multi-label"])
+def kind(request: pytest.FixtureRequest) -> Kind:
+    found: Kind = request.param
+    return found
+
+
+@pytest.fixture
+def targets_NC(kind: Kind) -> np.ndarray:
+    draw = np.random.default_rng(0)
+    if kind == "multi-label":
+        return draw.random((ROWS, CLASSES)) < 0.3
+    return np.eye(CLASSES, dtype=bool)[draw.integers(CLASSES, size=ROWS)]
+
+
+def test_opinions_of_equal_worth_weigh_the_same(targets_NC: np.ndarray, kind: Kind) -> None:
+    """Equal noise: factors within a tenth of each other, and a gain."""
+    found = mixture.fit(scores(1, targets_NC, seed=1), scores(1, targets_NC, seed=2), targets_NC, kind)
+    assert found is not None
+    assert found.network == pytest.approx(found.linear, rel=0.15)
+    assert found.gain > 0.05
+
+
+def test_the_noisier_opinion_weighs_less(targets_NC: np.ndarray, kind: Kind) -> None:
+    """Twice the noise, a quarter of the weight, as for normal errors."""
+    found = mixture.fit(scores(1, targets_NC, seed=1), scores(2, targets_NC, seed=2), targets_NC, kind)
+    assert found is not None
+    assert found.linear / found.network == pytest.approx(0.25, abs=0.1)
+
+
+def test_an_opinion_that_says_nothing_new_is_left_out(targets_NC: np.ndarray, kind: Kind) -> None:
+    """The network's own scores again, and noise."""
+    network_NC = scores(1, targets_NC, seed=1)
+    noise_NC = np.random.default_rng(2).normal(size=targets_NC.shape)
+    assert mixture.fit(network_NC, network_NC, targets_NC, kind) is None
+    assert mixture.fit(network_NC, noise_NC, targets_NC, kind) is None
+
+
+def test_without_rows_there_is_no_mixture() -> None:
+    """Nothing says how much either is worth."""
+    nothing_NC = np.zeros((0, 3))
+    assert mixture.fit(nothing_NC, nothing_NC, nothing_NC.astype(bool), "single-label") is None

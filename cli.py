@@ -34,6 +34,9 @@ Track = Annotated[
         "--track/--no-track", help="TensorBoard's files in .NAME.run; MLflow where MLFLOW_TRACKING_URI is set"
     ),
 ]
+Recipe = Annotated[
+    str, typer.Option(help="a TOML file, the name of a built-in recipe, or auto: by the shape of the data")
+]
 Separator = Annotated[
     str | None, typer.Option("--label-separator", help="cuts the label column into several labels: multi-label")
 ]
@@ -80,7 +83,7 @@ def train(
         typer.Argument(help="a folder with train (valid, test), or one file", show_default="the sample corpus"),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="the bundle to write, such as bundles/NAME")] = None,
-    recipe: Annotated[str | None, typer.Option(help="a TOML file, or the name of a built-in recipe")] = None,
+    recipe: Recipe = "auto",
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="key=value, over the recipe; may be repeated")
     ] = None,
@@ -94,6 +97,9 @@ def train(
         bool, typer.Option("--resume", help="go on with a run that was cut off, to the same weights")
     ] = False,
     track: Track = True,
+    encoder: Annotated[
+        Path | None, typer.Option(help="start from what `lembra pretrain` wrote; its sizes go over the recipe's")
+    ] = None,
     print_recipe: Annotated[
         bool, typer.Option("--print-recipe", help="only print the settings as a recipe, each with what it means")
     ] = False,
@@ -102,28 +108,69 @@ def train(
     with _clear_errors():
         from rich.console import Console
 
-        from training import config, run
-        from training.data import SAMPLE
+        from training import recipe as recipes
+        from training import run
+        from training.data import SAMPLE, read
         from training.errors import ConfigError
         from training.reading import Columns
 
-        resolved = config.load(recipe, settings or [], seed=seed)
-        if print_recipe:
+        if out is None and not print_recipe:
+            raise ConfigError("--out is missing: the bundle to write, such as bundles/NAME")
+        recipes.check(recipe, settings or [], seed=seed)
+        parts = read(data if data is not None else SAMPLE, Columns(text_column, label_column, separator))
+        chosen, resolved = recipes.load(recipe, settings or [], parts, seed=seed)
+        if out is None or print_recipe:
             print(resolved.to_toml(), end="")
             return
-        if out is None:
-            raise ConfigError("--out is missing: the bundle to write, such as bundles/NAME")
         outcome = run.run(
-            data if data is not None else SAMPLE,
+            parts,
             out,
             resolved,
-            columns=Columns(text_column, label_column, separator),
+            recipe=chosen,
             device=device,
             console=Console(stderr=True),
             overwrite=force,
             resume=resume,
             track=track,
+            encoder=encoder,
             offer=_offer_best,
+        )
+        print(json.dumps(asdict(outcome)))
+
+
+@app.command()
+def pretrain(
+    texts: Annotated[Path, typer.Argument(help="a folder with train or unlabelled, or one file; labels aren't read")],
+    out: Annotated[Path, typer.Option(help="the encoder to write, such as encoders/NAME")],
+    recipe: Annotated[str | None, typer.Option(help="a TOML file, or the name of a built-in recipe")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="key=value, over the recipe; may be repeated")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="fixes everything that is drawn at random")] = None,
+    text_column: TextColumn = "text",
+    device: Device = "auto",
+    force: Annotated[bool, typer.Option("--force", help="replace the encoder if it exists")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="go on with a run that was cut off, to the same weights")
+    ] = False,
+) -> None:
+    """Learn from text without labels, for `lembra train --encoder`; the last line on stdout is its JSON summary."""
+    with _clear_errors():
+        from rich.console import Console
+
+        from training import config
+        from training import pretrain as pretraining
+        from training.reading import Columns
+
+        outcome = pretraining.pretrain(
+            texts,
+            out,
+            config.load(recipe, settings or [], seed=seed),
+            columns=Columns(text_column),
+            device=device,
+            console=Console(stderr=True),
+            overwrite=force,
+            resume=resume,
         )
         print(json.dumps(asdict(outcome)))
 
@@ -138,7 +185,7 @@ def autotune(
     max_us_per_text: Annotated[
         float | None, typer.Option(help="microseconds a text at most, asked alone, on one thread")
     ] = None,
-    recipe: Annotated[str | None, typer.Option(help="where to start: a TOML file, or a built-in recipe")] = None,
+    recipe: Recipe = "auto",
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="key=value, over the recipe; may be repeated")
     ] = None,
@@ -155,17 +202,19 @@ def autotune(
     with _clear_errors():
         from rich.console import Console
 
-        from training import config
+        from training import recipe as recipes
+        from training.data import read
         from training.reading import Columns
         from training.tuning import autotune as search
         from training.tuning.budget import Budget
         from training.tuning.search import Limits
 
+        recipes.check(recipe, settings or [], seed=seed)
+        parts = read(data, Columns(text_column, label_column, separator))
         outcome = search.autotune(
-            data,
+            parts,
             out,
-            config.load(recipe, settings or [], seed=seed),
-            columns=Columns(text_column, label_column, separator),
+            recipes.load(recipe, settings or [], parts, seed=seed)[1],
             device=device,
             console=Console(stderr=True),
             limits=Limits(minutes, trials, Budget(max_mb, max_us_per_text)),

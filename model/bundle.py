@@ -4,32 +4,27 @@
 docs/bundle.md describes the files. Nothing in a bundle is ever unpickled.
 """
 
-import hashlib
-import json
-import os
-import tempfile
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict
 
+from model import files
 from model.calibration import Calibration
 from model.classifier import Classifier
 from model.config import NGRAMS, WEIGHTS, ClassifierConfig
 from model.engine import Device, Engine, choose
 from model.errors import BundleError
+from model.files import Manifest
 from model.ngrams import Ngrams
 from model.tokenization import Tokenization
 
 # 2: a calibration may have a temperature a label, and thresholds. 3: a classifier may have an n-gram part.
 FORMAT = 3
-MANIFEST = "manifest.json"
 CONFIG = "config.json"
 GRAPH = "network.onnx"
 TOKENIZER = "tokenizer.json"
@@ -41,36 +36,6 @@ DECISIVE = (CONFIG, WEIGHTS, TOKENIZER, CALIBRATION, NGRAMS)
 REQUIRED = (CONFIG, WEIGHTS, TOKENIZER, CALIBRATION, GRAPH, PROBES, REPORT)
 # Probabilities may differ by this much between engines, machines and library versions: float32 sums in another order.
 PROBE_TOLERANCE = 1e-4
-
-LIBRARIES = ("torch", "onnx", "onnxruntime", "tokenizers", "numpy", "safetensors")
-
-# A plain name: a manifest can't point outside its directory.
-FileName = Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-Document = TypeVar("Document", bound=BaseModel)
-
-
-class FileEntry(BaseModel):
-    """Size in bytes and sha256 of one file."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-    size: Annotated[int, Field(ge=0)]
-
-
-class Manifest(BaseModel):
-    """What is in a bundle, and where it came from. `digest` is the sha256 of all its other fields."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-    format: int
-    name: str
-    version: str
-    created: str
-    commit: str | None
-    libraries: dict[str, str]
-    files: dict[FileName, FileEntry]
-    digest: str = ""
 
 
 class Probe(BaseModel):
@@ -134,15 +99,11 @@ class Bundle:
     def open(cls, path: Path) -> "Bundle":
         """Read and check. Raises: BundleError that names the file."""
         path = path.absolute()  # not resolved: a link has a name of its own, as in current -> v7
-        manifest = _read_manifest(path)
-        files = {name: _read_checked(path / name, entry) for name, entry in manifest.files.items()}
-        missing = [name for name in REQUIRED if name not in files]
-        if missing:
-            raise BundleError(f"{path / MANIFEST} doesn't list {', '.join(missing)}")
-        config = _parse(path / CONFIG, ClassifierConfig, files[CONFIG])
-        if config.ngrams and NGRAMS not in files:
-            raise BundleError(f"{path / MANIFEST} doesn't list {NGRAMS}, which {CONFIG} speaks of")
-        calibration = _parse(path / CALIBRATION, Calibration, files[CALIBRATION])
+        manifest, found = files.read(path, newest=FORMAT, required=REQUIRED)
+        config = files.parse(path / CONFIG, ClassifierConfig, found[CONFIG])
+        if config.ngrams and NGRAMS not in found:
+            raise BundleError(f"{path / files.MANIFEST} doesn't list {NGRAMS}, which {CONFIG} speaks of")
+        calibration = files.parse(path / CALIBRATION, Calibration, found[CALIBRATION])
         for figures in (calibration.temperature, calibration.thresholds):
             if isinstance(figures, list) and len(figures) != len(config.labels):
                 raise BundleError(f"{path / CALIBRATION} has {len(figures)} figures for {len(config.labels)} labels")
@@ -151,9 +112,9 @@ class Bundle:
             manifest=manifest,
             config=config,
             calibration=calibration,
-            probes=_parse(path / PROBES, Probes, files[PROBES]),
-            report=_parse(path / REPORT, Report, files[REPORT]).model_dump(),
-            _files=files,
+            probes=files.parse(path / PROBES, Probes, found[PROBES]),
+            report=files.parse(path / REPORT, Report, found[REPORT]).model_dump(),
+            _files=found,
         )
 
     def classifier(self, *, device: Device = "auto", threads: int = 0) -> Classifier:
@@ -166,7 +127,7 @@ class Bundle:
 
     def classifier_on(self, engine: Engine) -> Classifier:
         """The classifier on a given engine, with the probes replayed. Raises: BundleError."""
-        tokenizer = _text(self.path / TOKENIZER, self._files[TOKENIZER])
+        tokenizer = files.text(self.path / TOKENIZER, self._files[TOKENIZER])
         tokenization = Tokenization.from_json(tokenizer, max_tokens=self.config.max_tokens)
         if tokenization.vocabulary_size > self.config.network.vocabulary_size:
             raise BundleError(
@@ -207,131 +168,24 @@ def write(path: Path, parts: Parts, *, created: datetime, commit: str | None, ov
 
     Raises: BundleError if `path` exists and `overwrite` is false, or it can't be written; `path` is as it was.
     """
-    path = path.absolute()
-    if path.exists() and not overwrite:
-        raise BundleError(f"{path} exists")
-    files = {
-        CONFIG: _document(parts.config),
+    contents = {
+        CONFIG: files.document(parts.config),
         WEIGHTS: parts.weights,
         GRAPH: parts.graph,
         TOKENIZER: parts.tokenizer.encode(),
-        CALIBRATION: _document(parts.calibration),
-        PROBES: _document(parts.probes),
-        REPORT: _json(parts.report),
+        CALIBRATION: files.document(parts.calibration),
+        PROBES: files.document(parts.probes),
+        REPORT: files.to_json(parts.report),
         **({NGRAMS: parts.ngrams} if parts.ngrams is not None else {}),
         **parts.extra,
     }
-    entries = {name: FileEntry(sha256=_sha256(data), size=len(data)) for name, data in sorted(files.items())}
-    unsigned = Manifest(
-        format=FORMAT,
-        name=path.name,
-        version=_sha256("".join(entries[name].sha256 for name in DECISIVE if name in entries).encode())[:12],
-        created=created.isoformat(timespec="seconds"),
+    return files.write(
+        path.absolute(),
+        contents,
+        number=FORMAT,
+        version=files.version(contents, [name for name in DECISIVE if name in contents]),
+        created=created,
         commit=commit,
-        libraries=_libraries(),
-        files=entries,
+        overwrite=overwrite,
+        check=lambda unfinished: Bundle.open(unfinished).classifier(device="cpu"),
     )
-    manifest = unsigned.model_copy(update={"digest": _digest(unsigned)})
-    try:
-        _write_directory(path, {**files, MANIFEST: _document(manifest)})
-    except OSError as error:
-        raise BundleError(f"{path} can't be written: {error}") from error
-    return manifest
-
-
-def _write_directory(path: Path, files: Mapping[str, bytes]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name[:40]}.") as hidden:
-        # A folder inside, as the outer one is for its maker's eyes only; and under its own name, as errors show it.
-        unfinished = Path(hidden) / path.name
-        unfinished.mkdir()
-        for name, data in files.items():
-            with (unfinished / name).open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-        Bundle.open(unfinished).classifier(device="cpu")
-        replaced = Path(hidden) / "replaced"
-        if path.exists():
-            path.rename(replaced)
-        try:
-            unfinished.rename(path)
-        except OSError:
-            if replaced.exists():
-                replaced.rename(path)
-            raise
-
-
-def _libraries() -> dict[str, str]:
-    """Versions of what a bundle is made with, as far as it is installed under these names."""
-    found = {}
-    for name in LIBRARIES:
-        with suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
-    return found
-
-
-def _read_manifest(path: Path) -> Manifest:
-    file = path / MANIFEST
-    data = _read(file)
-    try:
-        number = json.loads(data)["format"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise BundleError(f"{file} is no manifest: {error!r}") from error
-    if isinstance(number, int) and number > FORMAT:
-        raise BundleError(f"{file} has format {number}; this version of lembra reads formats up to {FORMAT}")
-    manifest = _parse(file, Manifest, data)
-    # Byte for byte, so that a flipped bit anywhere shows, white space included.
-    if manifest.digest != _digest(manifest) or data != _document(manifest):
-        raise BundleError(f"{file} doesn't match its own digest: it was changed after it was written")
-    return manifest
-
-
-def _read_checked(file: Path, entry: FileEntry) -> bytes:
-    data = _read(file)
-    if len(data) != entry.size:
-        raise BundleError(f"{file} has {len(data):,} bytes; the manifest says {entry.size:,}")
-    if _sha256(data) != entry.sha256:
-        raise BundleError(f"{file} doesn't match its sha256 in the manifest: it is damaged, or was changed")
-    return data
-
-
-def _read(file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except FileNotFoundError:
-        raise BundleError(f"{file} is missing") from None
-    except OSError as error:
-        raise BundleError(f"{file} can't be read: {error.strerror}") from error
-
-
-def _parse(file: Path, document: type[Document], data: bytes) -> Document:
-    try:
-        return document.model_validate_json(data)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise BundleError(f"{file}: {where}: {first['msg']}") from error
-
-
-def _text(file: Path, data: bytes) -> str:
-    try:
-        return data.decode()
-    except UnicodeDecodeError as error:
-        raise BundleError(f"{file} isn't UTF-8: {error.reason} at byte {error.start}") from error
-
-
-def _digest(manifest: Manifest) -> str:
-    return _sha256(_document(manifest.model_copy(update={"digest": ""})))
-
-
-def _document(document: BaseModel) -> bytes:
-    return _json(document.model_dump(mode="json"))
-
-
-def _json(value: Any) -> bytes:
-    return (json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
-
-
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()

@@ -71,24 +71,29 @@ def _take(values_BTX: Tensor, positions_BS: Tensor) -> Tensor:
 
 
 def initialise(network: Network, *, forget_bias: float = 1.0, embedding_std: float = 0.1) -> None:
-    """Starting values, drawn from torch's global generator.
-
-    Recurrent matrices are orthogonal gate by gate (Saxe et al. 2014), input matrices Xavier-uniform.
-    PyTorch's own zero-mean biases make the forget gate 1/2, and the cell forgets half of itself at each step;
-    a bias of 1 keeps 73 % (Jozefowicz et al. 2015). PyTorch adds its two biases: one holds the value, one is zero.
-    """
+    """Starting values, drawn from torch's global generator."""
     nn.init.normal_(network.embedding.weight, std=embedding_std)
     with torch.no_grad():
         network.embedding.weight[PAD].zero_()
     for lstm in network.lstm:
         assert isinstance(lstm, nn.LSTM)
-        parameters = dict(lstm.named_parameters())
-        for name in ("bias_ih_l0", "bias_hh_l0"):
-            nn.init.zeros_(parameters[name])
-        # PyTorch's gate order is input, forget, candidate, output.
-        parameters["bias_ih_l0"].data.view(4, -1)[1] = forget_bias
-        for gate in range(4):
-            nn.init.xavier_uniform_(parameters["weight_ih_l0"].data.view(4, lstm.hidden_size, -1)[gate])
-            nn.init.orthogonal_(parameters["weight_hh_l0"].data.view(4, lstm.hidden_size, -1)[gate])
+        initialise_lstm(lstm, forget_bias=forget_bias)
     nn.init.xavier_uniform_(network.head.weight)
     nn.init.zeros_(network.head.bias)
+
+
+def initialise_lstm(lstm: nn.LSTM, *, forget_bias: float) -> None:
+    """Starting values of one direction.
+
+    Recurrent matrices are orthogonal gate by gate (Saxe et al. 2014), input matrices Xavier-uniform.
+    PyTorch's own zero-mean biases make the forget gate 1/2, and the cell forgets half of itself at each step;
+    a bias of 1 keeps 73 % (Jozefowicz et al. 2015). PyTorch adds its two biases: one holds the value, one is zero.
+    """
+    parameters = dict(lstm.named_parameters())
+    for name in ("bias_ih_l0", "bias_hh_l0"):
+        nn.init.zeros_(parameters[name])
+    # PyTorch's gate order is input, forget, candidate, output.
+    parameters["bias_ih_l0"].data.view(4, -1)[1] = forget_bias
+    for gate in range(4):
+        nn.init.xavier_uniform_(parameters["weight_ih_l0"].data.view(4, lstm.hidden_size, -1)[gate])
+        nn.init.orthogonal_(parameters["weight_hh_l0"].data.view(4, lstm.hidden_size, -1)[gate])

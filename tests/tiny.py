@@ -15,6 +15,7 @@ from model.calibration import Calibration
 from model.classifier import Classifier
 from model.config import ClassifierConfig, NetworkConfig
 from model.engine_onnx import OnnxEngine
+from model.files import Manifest
 from model.tokenization import Tokenization
 from training.export import to_onnx
 
@@ -95,6 +96,6 @@ def _probes(whole: Classifier) -> bundle.Probes:
     return bundle.Probes(probes=[bundle.Probe(text=text, probs=whole.predict([text])[0].probs) for text in PROBES])
 
 
-def write(path: Path, *, seed: int = 0, overwrite: bool = False) -> bundle.Manifest:
+def write(path: Path, *, seed: int = 0, overwrite: bool = False) -> Manifest:
     """Write the bundle to `path`."""
     return bundle.write(path, parts(seed=seed), created=CREATED, commit=None, overwrite=overwrite)

@@ -1,7 +1,7 @@
 """Splits to a classifier: tokenizer, network, fit, export, calibration, in reading order."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ from training.data import Splits
 from training.loop import Encoded, Fitted, Keeper, Progress
 from training.mixture import Mixture
 from training.network import TrainedNetwork
+from training.pretraining.encoder import Encoder
 from training.reading import Examples
 from training.rival import Rival
 
@@ -49,26 +50,40 @@ def build(
     progress: Progress,
     *,
     device: torch.device,
+    encoder: Encoder | None = None,
     partner: Rival | None = None,
     keeper: Keeper | None = None,
     stopped: Callable[[], bool] = lambda: False,
     keep_best: Callable[[], bool] = lambda: False,
 ) -> Built:
-    """Train on `splits.train`; goes on from what `keeper` kept. The `partner`'s scores are added where they help.
+    """Train on `splits.train`, from `encoder` where there is one; goes on from what `keeper` kept. The `partner`'s
+    scores are added where they help.
 
+
+    The settings are then those that `encoder.settings` gave.
     Raises: loop.Interrupted when `stopped` turned true, unless `keep_best` then says to build from the best so far.
     """
     # oneDNN keeps what it made for each shape of a batch, and length-sorted batches have hundreds: 6 GB on IMDB.
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16")
     loop.seed_everything(config.seed)
     torch.set_num_threads(config.threads or torch.get_num_threads())
-    tokenization = Tokenization(tokenizer.train(splits.train.texts, config), max_tokens=config.max_tokens)
+    words = tokenizer.train(splits.train.texts, config, encoder.counts if encoder is not None else None)
+    tokenization = Tokenization(words, max_tokens=config.max_tokens)
     shape = shape_of(splits, tokenization, config)
     train, validation = (encode(part, tokenization, shape.labels) for part in (splits.train, splits.validation))
-    network = TrainedNetwork(shape.network, config, _frequency(train, shape)).to(device)
+    network = _network(train, shape, config, words.get_vocab(), encoder).to(device)
     stopped_early = False
     try:
-        fitted = loop.fit(network, train, validation, config, progress, keeper=keeper, stopped=stopped)
+        fitted = loop.fit(
+            network,
+            train,
+            validation,
+            config,
+            progress,
+            pretrained=encoder is not None,
+            keeper=keeper,
+            stopped=stopped,
+        )
     except loop.Interrupted as stop:
         if not stop.fitted.weights or not keep_best():
             raise
@@ -99,13 +114,16 @@ def choose_device(wanted: str) -> torch.device:
     return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def identity(config: TrainingConfig, splits: Splits) -> dict[str, Any]:
-    """What decides the weights: the settings, the data, and how many threads share a sum."""
+def identity(config: TrainingConfig, splits: Splits, *, encoder: str | None = None) -> dict[str, Any]:
+    """What decides the weights: the settings, the data, how many threads share a sum, and what they start from:
+    an encoder's version, or the hash of the texts that one will be made from.
+    """
     return {
         **config.model_dump(exclude=BESIDE_THE_WEIGHTS),
         "threads": config.threads or torch.get_num_threads(),
         "train": splits.train.fingerprint()["sha256"],
         "validation": splits.validation.fingerprint()["sha256"],
+        "encoder": encoder,
         "torch": str(torch.__version__),  # a class of its own, which a checkpoint would not be read with
     }
 
@@ -132,6 +150,26 @@ def encode(examples: Examples, tokenization: Tokenization, labels: list[str]) ->
     return Encoded(rows, evaluate.flags(examples.labels, labels), examples.kind)
 
 
+def _network(
+    train: Encoded,
+    shape: ClassifierConfig,
+    config: TrainingConfig,
+    vocabulary: Mapping[str, int],
+    encoder: Encoder | None,
+) -> TrainedNetwork:
+    """With its starting values. Over an encoder the table is normalised by how often that saw its words, and by the
+    train split for the words that it lacks: so its vectors mean what they meant.
+    """
+    frequency_V = np.bincount(np.concatenate(train.rows), minlength=shape.network.vocabulary_size)
+    if encoder is None:
+        return TrainedNetwork(shape.network, config, torch.from_numpy(frequency_V).float())
+    for word, row in vocabulary.items():
+        frequency_V[row] = encoder.counts.get(word, frequency_V[row])
+    network = TrainedNetwork(shape.network, config, torch.from_numpy(frequency_V).float())
+    encoder.start(network, vocabulary)
+    return network
+
+
 def _mix(
     network: TrainedNetwork, validation: Encoded, partner: Rival, texts: Sequence[str]
 ) -> tuple[Mixture | None, Ngrams | None]:
@@ -140,11 +178,6 @@ def _mix(
     if found is None:
         return None, None
     return found, partner.counter.served(partner.linear.scaled(found.linear, bias=found.bias))
-
-
-def _frequency(train: Encoded, shape: ClassifierConfig) -> torch.Tensor:
-    counts = np.bincount(np.concatenate(train.rows), minlength=shape.network.vocabulary_size)
-    return torch.from_numpy(counts).float()
 
 
 def _calibrate(classifier: Classifier, rows: Examples) -> Calibration:

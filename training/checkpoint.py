@@ -29,11 +29,13 @@ class Checkpoints:
         folder: Path,
         identity: Mapping[str, Any],
         *,
+        name: str = NAME,
         every_s: float = EVERY_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._folder = folder
         self._identity = dict(identity)
+        self._name = name
         self._every_s = every_s
         self._clock = clock
         self._saved_at = clock()
@@ -44,7 +46,7 @@ class Checkpoints:
 
     @property
     def exists(self) -> bool:
-        return (self._folder / NAME).exists()
+        return (self._folder / self._name).exists()
 
     def is_due(self) -> bool:
         """Whether the last save is long enough ago."""
@@ -55,18 +57,18 @@ class Checkpoints:
 
         Raises: TrainingError if the disk is full or can't be written; the old one stays.
         """
-        unfinished = self._folder / f"{NAME}.tmp"
+        unfinished = self._folder / f"{self._name}.tmp"
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             with unfinished.open("wb") as file:
                 torch.save({"format": FORMAT, "identity": self._identity, "state": state}, file)
                 file.flush()
                 os.fsync(file.fileno())
-            unfinished.replace(self._folder / NAME)
+            unfinished.replace(self._folder / self._name)
         except (OSError, RuntimeError) as error:  # torch, closing its archive, makes the second kind of the first
             with suppress(OSError):
                 unfinished.unlink(missing_ok=True)
-            raise TrainingError(f"{self._folder / NAME} can't be written: {_reason(error)}") from error
+            raise TrainingError(f"{self._folder / self._name} can't be written: {_reason(error)}") from error
         self._saved_at = self._clock()
 
     def load(self) -> dict[str, Any] | None:
@@ -74,7 +76,7 @@ class Checkpoints:
 
         Raises: TrainingError if the file can't be read, or belongs to a run with other settings or data.
         """
-        path = self._folder / NAME
+        path = self._folder / self._name
         if not path.exists():
             return None
         try:
@@ -89,7 +91,7 @@ class Checkpoints:
 
     def delete(self) -> None:
         """Forget the run: it is done, or starts over. What else lies in its folder stays."""
-        for name in (NAME, f"{NAME}.tmp"):
+        for name in (self._name, f"{self._name}.tmp"):
             (self._folder / name).unlink(missing_ok=True)
         with suppress(OSError):  # there are events of TensorBoard in it, or it was never made
             self._folder.rmdir()

@@ -126,6 +126,26 @@ class TrainingConfig(BaseModel):
         float, Field(ge=0, lt=1, description="of the moving average of the weights, which is what is kept")
     ] = 0.999
 
+    pretrain_epochs: Annotated[
+        int,
+        Field(ge=0, description="passes over the texts of train and `unlabelled`, to learn words, before training"),
+    ] = 0
+    pretrain_streams: Annotated[
+        Count, Field(description="streams that the text is laid out in, read side by side; short text has fewer")
+    ] = 128
+    pretrain_chunk: Annotated[Count, Field(description="tokens of a stream a step")] = 70
+    pretrain_rate: Annotated[float, Field(gt=0, lt=1, description="learning rate of pretraining at its highest")] = 3e-3
+    pretrain_drawn: Annotated[
+        Count, Field(description="words drawn a step, which the right one is told from; more is slower and closer")
+    ] = 768
+    pretrain_dropout: Annotated[Dropout, Field(description="in pretraining, on the LSTM's inputs and outputs")] = 0.1
+    encoder_rate: Annotated[
+        float, Field(ge=0, le=1, description="share of the learning rate that a pretrained embedding and LSTM get")
+    ] = 0.4
+    frozen_share: Annotated[
+        Share, Field(description="of the steps, in which the head alone learns, over what was pretrained")
+    ] = 0.05
+
     rival: Annotated[
         bool,
         Field(description="fit a linear model to the same splits, and say if it is as good; many classes take minutes"),

@@ -73,16 +73,17 @@ def read(source: Path, columns: Columns) -> Parts:
 
     Raises: DataError.
     """
-    paths = _files(source)
+    paths = files(source)
     labelled = {name: reading.read(path, columns) for name, path in paths.items() if name != "unlabelled"}
     for name, examples in labelled.items():
         if examples.kind != labelled["train"].kind:
             raise DataError(f"{paths[name]} is {examples.kind}, but {paths['train']} is {labelled['train'].kind}")
     unlabelled = list(reading.read_texts(paths["unlabelled"], columns)) if "unlabelled" in paths else None
-    return Parts(source, paths, _hashes(paths), **labelled, unlabelled=unlabelled)
+    return Parts(source, paths, hashes(paths), **labelled, unlabelled=unlabelled)
 
 
-def _hashes(paths: dict[str, Path]) -> dict[str, str]:
+def hashes(paths: dict[str, Path]) -> dict[str, str]:
+    """sha256 of each file, by its name."""
     found = {}
     for path in paths.values():
         with path.open("rb") as file:
@@ -115,7 +116,8 @@ def split(parts: Parts, config: TrainingConfig) -> Splits:
     return Splits(train, validation, calibration, test, labels, dropped)
 
 
-def _files(data: Path) -> dict[str, Path]:
+def files(data: Path, *, needed: Sequence[str] = ("train",)) -> dict[str, Path]:
+    """The parts of a folder, one of `needed` at least, by name; a single file is "train". Raises: DataError."""
     try:
         if data.is_file():
             return {"train": data}
@@ -127,8 +129,9 @@ def _files(data: Path) -> dict[str, Path]:
         raise DataError(f"{_short(data)} can't be read: {error.strerror}") from None
     found = {name: _file(data, name) for name in ("train", "valid", "test", "unlabelled")}
     paths = {name: path for name, path in found.items() if path is not None}
-    if "train" not in paths:
-        raise DataError(f"{data} has no train file ({', '.join('train' + suffix for suffix in SUFFIXES)})")
+    if not any(name in paths for name in needed):
+        endings = ", ".join(needed[0] + suffix for suffix in SUFFIXES)
+        raise DataError(f"{data} has no {' or '.join(needed)} file ({endings})")
     return paths
 
 

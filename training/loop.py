@@ -8,6 +8,7 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -124,16 +125,19 @@ def fit(
     config: TrainingConfig,
     progress: Progress,
     *,
+    pretrained: bool = False,
     keeper: Keeper | None = None,
     stopped: Callable[[], bool] = lambda: False,
 ) -> Fitted:
     """Train until the epochs are done or the validation score stops rising; ties go to the lower validation loss.
 
+    What was `pretrained`, the embedding and the LSTM, learns later and more slowly than the head.
     With a `keeper`, goes on from what it kept, to the same weights as if there had been no break.
     Raises: Interrupted after the step in which `stopped` turns true, with the state kept.
     """
     plan = _plan(train, config)
-    learner = Learner(network, _criterion(train, network, config), config, steps=sum(map(len, plan)))
+    steps = sum(map(len, plan))
+    learner = Learner(network, _criterion(train, network, config), config, steps=steps, pretrained=pretrained)
     place = Place()
     if keeper is not None and (kept := keeper.load()) is not None:
         place = learner.restore(kept)
@@ -192,14 +196,29 @@ def _keep(keeper: Keeper | None, learner: Learner, place: Place) -> None:
 class Learner:
     """A network being trained: its optimizer, its schedule, and the moving average of its weights."""
 
-    def __init__(self, network: Network, criterion: objective.Criterion, config: TrainingConfig, *, steps: int) -> None:
+    def __init__(
+        self,
+        network: Network,
+        criterion: objective.Criterion,
+        config: TrainingConfig,
+        *,
+        steps: int,
+        pretrained: bool = False,
+    ) -> None:
         self.steps = steps
         self.average = copy.deepcopy(network).requires_grad_(False).eval()
         self._network = network
         self._criterion = criterion
         self._config = config
-        self._optimizer = make_optimizer(network, config)
-        self._scheduler = torch.optim.lr_scheduler.LambdaLR(self._optimizer, lambda step: rate(step, steps, config))
+        self._optimizer = make_optimizer(network, config, pretrained=pretrained)
+        schedules = {"rate": rate, "thawing_rate": thawing_rate}
+        self._scheduler = torch.optim.lr_scheduler.LambdaLR(
+            self._optimizer,
+            [
+                partial(schedules[group["schedule"]], steps=steps, config=config)
+                for group in self._optimizer.param_groups
+            ],
+        )
         self.step_number = 0
         self._device = next(network.parameters()).device
 
@@ -258,12 +277,24 @@ def _plan(train: Encoded, config: TrainingConfig) -> list[list[list[int]]]:
     return plan
 
 
-def make_optimizer(network: nn.Module, config: TrainingConfig) -> torch.optim.AdamW:
-    """AdamW; biases aren't decayed, nor is the embedding, whose rare rows would only shrink."""
-    decayed = [p for name, p in network.named_parameters() if p.ndim > 1 and not name.startswith("embedding")]
-    chosen = {id(parameter) for parameter in decayed}
-    others = [parameter for parameter in network.parameters() if id(parameter) not in chosen]
-    groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
+def make_optimizer(network: nn.Module, config: TrainingConfig, *, pretrained: bool = False) -> torch.optim.AdamW:
+    """AdamW; biases aren't decayed, nor is the embedding, whose rare rows would only shrink.
+
+    What was pretrained has groups of its own (discriminative rates, Howard and Ruder 2018).
+    """
+    named: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for name, parameter in network.named_parameters():
+        decays = parameter.ndim > 1 and not name.startswith("embedding")
+        named.setdefault((pretrained and not name.startswith("head"), decays), []).append(parameter)
+    groups = [
+        {
+            "params": parameters,
+            "weight_decay": config.weight_decay if decays else 0.0,
+            "lr": config.learning_rate * (config.encoder_rate if thaws else 1.0),
+            "schedule": "thawing_rate" if thaws else "rate",
+        }
+        for (thaws, decays), parameters in sorted(named.items(), key=lambda item: item[0], reverse=True)
+    ]
     # Fused is four times as fast on a CPU: 38 ms a step against 157 for 9 million parameters.
     return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.98), fused=True)
 
@@ -272,6 +303,15 @@ def rate(step: int, steps: int, config: TrainingConfig) -> float:
     """The share of the learning rate at a step: up in a line over the warm-up, then down in a line to zero."""
     warmup = max(1, round(steps * config.warmup_share))
     return min((step + 1) / warmup, (steps - step) / max(1, steps - warmup + 1))
+
+
+def thawing_rate(step: int, steps: int, config: TrainingConfig) -> float:
+    """The same of what was pretrained: zero over the frozen share of the steps, then a warm-up of its own."""
+    frozen = round(steps * config.frozen_share)
+    if step < frozen:
+        return 0.0
+    warmup = max(1, round(steps * config.warmup_share))
+    return min(rate(step, steps, config), (step - frozen + 1) / warmup)
 
 
 def move_average(average: nn.Module, network: nn.Module, *, decay: float) -> None:

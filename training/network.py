@@ -37,7 +37,7 @@ class TrainedNetwork(Network):
         """Token vectors (B, T, E), with dropout in training mode: rows of `table()`, without the cost of making it."""
         if not self._normalise:
             return super().embed(ids_BT)
-        vectors_BTE: Tensor = _Normalised.apply(self.embedding.weight, self.share_V, ids_BT)  # type: ignore[no-untyped-call]
+        vectors_BTE = normalised(self.embedding.weight, self.share_V, ids_BT)
         return functional.dropout(vectors_BTE, self.embedding_dropout, self.training)
 
     def table(self) -> Tensor:
@@ -45,10 +45,7 @@ class TrainedNetwork(Network):
         weight_VE = self.embedding.weight
         if not self._normalise:
             return weight_VE
-        share_V1 = self.share_V[:, None]
-        centred_VE = weight_VE - (share_V1 * weight_VE).sum(dim=0)
-        variance_E = (share_V1 * centred_VE.square()).sum(dim=0)
-        return centred_VE / (variance_E + EPSILON).sqrt()
+        return normalised_table(weight_VE, self.share_V)
 
     def served_state(self, *, factor: float = 1.0) -> dict[str, Tensor]:
         """The state of a plain `Network` whose logits are `factor` times these, on the CPU."""
@@ -56,6 +53,20 @@ class TrainedNetwork(Network):
             head = {f"head.{name}": factor * value for name, value in self.head.state_dict().items()}
             state = {**self.state_dict(), "embedding.weight": self.table(), **head}
         return {name: value.detach().cpu().contiguous() for name, value in state.items()}
+
+
+def normalised_table(weight_VE: Tensor, share_V: Tensor) -> Tensor:
+    """The table with mean 0 and variance 1 over the text, whose tokens come in these shares."""
+    share_V1 = share_V[:, None]
+    centred_VE = weight_VE - (share_V1 * weight_VE).sum(dim=0)
+    variance_E = (share_V1 * centred_VE.square()).sum(dim=0)
+    return centred_VE / (variance_E + EPSILON).sqrt()
+
+
+def normalised(weight_VE: Tensor, share_V: Tensor, ids_BT: Tensor) -> Tensor:
+    """Rows (B, T, E) of that table, without the cost of making it. Ids may have any number of axes."""
+    vectors_BTE: Tensor = _Normalised.apply(weight_VE, share_V, ids_BT)  # type: ignore[no-untyped-call]
+    return vectors_BTE
 
 
 class _Normalised(torch.autograd.Function):

@@ -58,10 +58,10 @@ class Together:
 class TerminalProgress:
     """A bar with loss, validation score, tokens a second and the time left."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, *, title: str = "training") -> None:
         self._console = console
         self._bar = Progress(
-            TextColumn("training"),
+            TextColumn(title),
             BarColumn(),
             TextColumn("{task.percentage:>3.0f}%"),
             TextColumn("loss {task.fields[loss]:.4f}"),

@@ -1,15 +1,10 @@
 """One training run, from labelled text to a bundle, in reading order."""
 
-import os
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
@@ -17,31 +12,24 @@ from rich.console import Console
 
 from model import bundle
 from model.classifier import Classifier
-from training import build, data, evaluate, loop, precision, progress, provenance, rival, tracking
+from model.files import Manifest
+from training import build, data, evaluate, loop, place, precision, pretrain, progress, provenance, rival, tracking
 from training.build import Built
 from training.checkpoint import Checkpoints
 from training.checks import check
 from training.config import TrainingConfig
-from training.data import Splits
-from training.errors import TrainingError
+from training.data import Parts, Splits
 from training.evaluate import Judged
+from training.pretraining.encoder import RECIPE, Encoder
+from training.pretraining.make import Pretrained
+from training.pretraining.texts import of_splits
 from training.reading import Columns
 from training.report import document, page
 from training.report.document import Run
 from training.rival import Rival
 
 PROBES = 8
-RECIPE = "recipe.toml"
 PAGE = "report.html"
-# Beside the bundle: of a run, and of a search.
-RUN_FOLDER, TUNE_FOLDER = "run", "tune"
-
-
-class Stopped(TrainingError):
-    """The run was stopped by Ctrl-C, and no bundle was wanted."""
-
-    def __init__(self) -> None:
-        super().__init__("stopped before the end; --resume goes on")
 
 
 @dataclass(frozen=True)
@@ -50,48 +38,67 @@ class Outcome:
 
     bundle: str
     version: str
+    recipe: str | None
     metrics: dict[str, dict[str, Any]]
     seconds: float
     tokens_per_s: float
 
 
 def run(
-    source: Path,
+    parts: Parts,
     out: Path,
     config: TrainingConfig,
     *,
-    columns: Columns,
     device: str,
     console: Console,
+    recipe: str | None = None,
     overwrite: bool = False,
     resume: bool = False,
     track: bool = True,
+    encoder: Path | None = None,
     offer: Callable[[], bool] = lambda: False,
 ) -> Outcome:
-    """Train on `source`, and write the bundle `out`, which is loaded and its probes replayed before it gets its name.
+    """Train on what was read, and write the bundle `out`, whose probes are replayed before it gets its name.
 
+    `recipe` is what the settings came from, for the record. The network starts from the encoder in the folder
+    `encoder`, whose sizes are then the settings', or from one that is made of the data's own text first, where
+    `pretrain_epochs` says so.
     The run's folder, `.<name>.run` beside the bundle, holds its checkpoint until the bundle is written; `resume` goes
     on from there. With `track` it has TensorBoard's event files too, which stay. On Ctrl-C it stops after the step;
     `offer` then decides whether the best so far becomes the bundle.
-    Raises: TrainingError or BundleError, and `out` is as it was; Stopped if it was stopped and the offer declined.
+    Raises: TrainingError or BundleError, and `out` is as it was; place.Stopped if it was stopped and the offer
+    declined.
     """
     started = time.perf_counter()
-    check_place(out, overwrite=overwrite)
+    place.check_place(out, overwrite=overwrite)
     chosen = build.choose_device(device)
-    config = _resolved(config, chosen)
+    config = resolved(config, chosen)
+    given = Encoder.open(encoder) if encoder is not None else None
+    if given is not None:
+        config = given.settings(config).model_copy(update={"pretrain_epochs": 0})
 
-    parts = data.read(source, columns)
     splits = data.split(parts, config)
-    kept = _checkpoints(out, config, splits, overwrite=overwrite, resume=resume)
+    own = of_splits(parts, splits, seed=config.seed) if config.pretrain_epochs else None
+    start = given.version if given is not None else own.sha256 if own is not None else None
+    taken_up = {"overwrite": overwrite, "resume": resume}
+    kept = Checkpoints(place.beside(out, place.RUN_FOLDER), build.identity(config, splits, encoder=start))
+    place.take_up(out, kept, **taken_up)
+    pretraining = pretrain.checkpoints(out, config, own, chosen, **taken_up) if own is not None else None
     checked = check.check(
         parts, seed=config.seed, find_label_errors=config.find_label_errors, keep_texts=config.keep_texts
     )
     progress.show_check(console, checked)
-    _tell(console, splits, chosen)
+    _tell(console, splits, chosen, recipe)
     linear = _fit_rival(splits, config, console) if config.rival or config.ngrams else None
+    made = None
+    if own is not None and pretraining is not None:
+        made = pretrain.learn(own, config, pretraining, device=chosen, console=console)
+        given = made.encoder
     tracked = tracking.tracker(kept.folder, out.name, config, console, on=track)
     partner = linear if config.ngrams else None
-    built = _build(splits, config, kept, tracked, device=chosen, partner=partner, console=console, offer=offer)
+    built = _build(
+        splits, config, kept, tracked, device=chosen, encoder=given, partner=partner, console=console, offer=offer
+    )
 
     judged = {name: evaluate.judge(built.classifier, part) for name, part in splits.judged.items()}
     compared = _compare(linear, judged, config) if linear is not None and config.rival else None
@@ -106,52 +113,33 @@ def run(
         built=built,
         judged=judged,
         rival=compared,
+        encoder=_origin(given, made),
         device=chosen,
         seconds=time.perf_counter() - started,
     )
     manifest = _write(out, facts, console, overwrite=overwrite)
     kept.delete()
+    if pretraining is not None:
+        pretraining.delete()
     metrics = {name: found.report.summary() for name, found in judged.items()}
     tracked.result(metrics)
     _show(console, facts)
     seconds = round(time.perf_counter() - started, 1)
-    return Outcome(str(out), manifest.version, metrics, seconds, round(built.fitted.tokens_per_s))
+    return Outcome(str(out), manifest.version, recipe, metrics, seconds, round(built.fitted.tokens_per_s))
 
 
-def _resolved(config: TrainingConfig, device: torch.device) -> TrainingConfig:
+def resolved(config: TrainingConfig, device: torch.device) -> TrainingConfig:
     """With what this machine makes of it, so that the recipe in the bundle repeats the run."""
     bfloat16 = precision.takes_bfloat16(device, config)
     threads = config.threads or torch.get_num_threads()
     return config.model_copy(update={"threads": threads, "precision": "bfloat16" if bfloat16 else "float32"})
 
 
-def check_place(out: Path, *, overwrite: bool) -> None:
-    """Before hours of training: may the bundle be written there? Raises: TrainingError."""
-    if out.name.startswith(".") or not out.name:
-        raise TrainingError(f"--out {out}: a bundle's name can't begin with a dot, as servers pass over such folders")
-    try:
-        exists = out.exists()
-        for name in (RUN_FOLDER, TUNE_FOLDER):  # a few letters longer: hours later they may be too long
-            beside(out, name).exists()
-    except OSError as error:
-        raise TrainingError(f"--out {out} can't be written: {error.strerror}") from None
-    if exists and not overwrite:
-        raise TrainingError(f"{out} exists; choose another --out, or --force to replace it")
-    if exists and not (out / bundle.MANIFEST).exists():
-        raise TrainingError(f"{out} exists and is no bundle; it won't be replaced")
-    above = next(folder for folder in out.absolute().parents if folder.exists())
-    if not above.is_dir() or not os.access(above, os.W_OK):
-        raise TrainingError(f"--out {out} can't be written: {above} is no folder that you may write to")
-
-
-def beside(out: Path, name: str) -> Path:
-    """A folder for what a bundle needs only until it is there."""
-    return out.with_name(f".{out.name}.{name}")
-
-
-def _tell(console: Console, splits: Splits, device: torch.device) -> None:
+def _tell(console: Console, splits: Splits, device: torch.device, recipe: str | None) -> None:
     rows = ", ".join(f"{name} {len(part):,}" for name, part in splits.parts.items())
     progress.say(console, f"rows: {rows}; {len(splits.labels):,} classes, {splits.kind}; device: {device.type}")
+    if recipe is not None:
+        progress.say(console, f"recipe: {recipe}")
     if splits.dropped:
         progress.say(
             console,
@@ -168,16 +156,6 @@ def _fit_rival(splits: Splits, config: TrainingConfig, console: Console) -> Riva
     return linear
 
 
-def _checkpoints(out: Path, config: TrainingConfig, splits: Splits, *, overwrite: bool, resume: bool) -> Checkpoints:
-    kept = Checkpoints(beside(out, RUN_FOLDER), build.identity(config, splits))
-    if kept.exists and not resume:
-        if not overwrite:
-            raise TrainingError(f"a run of {out} was cut off: --resume goes on with it, --force starts over")
-        kept.delete()
-    kept.load()  # what can't be taken up is refused before minutes of checks and a rival
-    return kept
-
-
 def _build(
     splits: Splits,
     config: TrainingConfig,
@@ -185,6 +163,7 @@ def _build(
     tracked: tracking.Tracker,
     *,
     device: torch.device,
+    encoder: Encoder | None,
     partner: Rival | None,
     console: Console,
     offer: Callable[[], bool],
@@ -197,40 +176,28 @@ def _build(
         return offer()
 
     try:
-        with bar, tracked, interruption() as stopped:
+        with bar, tracked, place.interruption() as stopped:
             both = progress.Together(bar, tracked)
             return build.build(
                 splits,
                 config,
                 both,
                 device=device,
+                encoder=encoder,
                 partner=partner,
                 keeper=kept,
                 stopped=stopped,
                 keep_best=keep_best,
             )
     except loop.Interrupted:
-        raise Stopped from None
+        raise place.Stopped from None
 
 
-@contextmanager
-def interruption() -> Iterator[Callable[[], bool]]:
-    """Inside, the first Ctrl-C is only noted, and the given function says so; the second one is Python's own."""
-    noted = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield noted.is_set
-        return
-    previous = signal.getsignal(signal.SIGINT)
-
-    def note(_number: int, _frame: FrameType | None) -> None:
-        noted.set()
-        signal.signal(signal.SIGINT, previous)
-
-    signal.signal(signal.SIGINT, note)
-    try:
-        yield noted.is_set
-    finally:
-        signal.signal(signal.SIGINT, previous)
+def _origin(encoder: Encoder | None, made: Pretrained | None) -> dict[str, Any] | None:
+    """What the classifier started from: an encoder by its version, with its figures where it was made in this run."""
+    if made is not None:
+        return made.document()
+    return {"version": encoder.version} if encoder is not None else None
 
 
 def _compare(linear: Rival, judged: Mapping[str, Judged], config: TrainingConfig) -> dict[str, Any]:
@@ -238,7 +205,7 @@ def _compare(linear: Rival, judged: Mapping[str, Judged], config: TrainingConfig
     return rival.compare(linear, believed.answers, believed.examples.texts, split=split, seed=config.seed)
 
 
-def _write(out: Path, facts: Run, console: Console, *, overwrite: bool) -> bundle.Manifest:
+def _write(out: Path, facts: Run, console: Console, *, overwrite: bool) -> Manifest:
     built, report = facts.built, document.document(facts)
     texts = facts.splits.validation.texts if facts.config.keep_texts else data.read(data.SAMPLE, Columns()).train.texts
     parts = bundle.Parts(

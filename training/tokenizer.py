@@ -1,7 +1,7 @@
 """Make the tokenizer from the train split alone."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import tokenizers
 from tokenizers import Regex, models, normalizers, pre_tokenizers
@@ -13,12 +13,16 @@ from training.config import TrainingConfig
 WORDS = r"\w+(?=n't\b)|n't\b|'\w+|\w+|[^\w\s]"
 
 
-def train(texts: Sequence[str], config: TrainingConfig) -> tokenizers.Tokenizer:
-    """A word-level tokenizer of the most frequent words; the rest is unknown. Ties are broken by the alphabet."""
+def train(texts: Sequence[str], config: TrainingConfig, known: Mapping[str, int] | None = None) -> tokenizers.Tokenizer:
+    """A word-level tokenizer of the most frequent words; the rest is unknown. Ties are broken by the alphabet.
+
+    Words that an encoder has a vector for are `known`, with how often it saw them: of those one occurrence in `texts`
+    is enough, and behind all words of `texts` the others follow, for what the classifier will meet.
+    """
     tokenizer = tokenizers.Tokenizer(models.WordLevel({"<pad>": PAD, "<unk>": UNKNOWN}, unk_token="<unk>"))
     tokenizer.normalizer = _normalizer(lowercase=config.lowercase)
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(WORDS), behavior="removed", invert=True)
-    vocabulary = _vocabulary(_count(texts, tokenizer), config)
+    vocabulary = _vocabulary(_count(texts, tokenizer), config, known or {})
     tokenizer.model = models.WordLevel(vocabulary, unk_token="<unk>")
     return tokenizer
 
@@ -36,11 +40,12 @@ def _count(texts: Sequence[str], tokenizer: tokenizers.Tokenizer) -> Counter[str
     return counts
 
 
-def _vocabulary(counts: Counter[str], config: TrainingConfig) -> dict[str, int]:
+def _vocabulary(counts: Counter[str], config: TrainingConfig, known: Mapping[str, int]) -> dict[str, int]:
     vocabulary = {"<pad>": PAD, "<unk>": UNKNOWN}
-    frequent = sorted(
-        (word for word, count in counts.items() if count >= config.min_count), key=lambda word: (-counts[word], word)
-    )
-    for word in frequent[: config.max_vocabulary - len(vocabulary)]:
+    own = (word for word, count in counts.items() if count >= config.min_count or word in known)
+    frequent = sorted(own, key=lambda word: (-counts[word], word))
+    others = sorted((word for word in known if word not in counts), key=lambda word: (-known[word], word))
+    wanted = [word for word in (*frequent, *others) if word not in vocabulary]
+    for word in wanted[: config.max_vocabulary - len(vocabulary)]:
         vocabulary[word] = len(vocabulary)
     return vocabulary

@@ -8,29 +8,29 @@ from typing import Any
 import numpy as np
 import pytest
 
-from model import bundle
+from model import bundle, files
 from model.bundle import Bundle
 from model.errors import BundleError
 from tests import tiny
 
-FILES = [bundle.MANIFEST, *bundle.REQUIRED]
+FILES = [files.MANIFEST, *bundle.REQUIRED]
 # The engine is the same; a bundle keeps its float32 whole.
 EQUAL = 0
 
 
 def rewrite_manifest(path: Path, **changes: Any) -> None:
     """Change a manifest as one who knows the format would, digest included."""
-    file = path / bundle.MANIFEST
-    manifest = bundle.Manifest.model_validate_json(file.read_bytes()).model_copy(update={**changes, "digest": ""})
-    signed = manifest.model_copy(update={"digest": bundle._digest(manifest)})
-    file.write_bytes(bundle._document(signed))
+    file = path / files.MANIFEST
+    manifest = files.Manifest.model_validate_json(file.read_bytes()).model_copy(update={**changes, "digest": ""})
+    signed = manifest.model_copy(update={"digest": files.digest(manifest)})
+    file.write_bytes(files.document(signed))
 
 
 def exchange(path: Path, name: str, data: bytes) -> None:
     """Change a file as one who knows the format would, hash included."""
     entries = dict(Bundle.open(path).manifest.files)
     (path / name).write_bytes(data)
-    entries[name] = bundle.FileEntry(sha256=bundle._sha256(data), size=len(data))
+    entries[name] = files.FileEntry(sha256=files.sha256(data), size=len(data))
     rewrite_manifest(path, files=entries)
 
 
@@ -47,8 +47,8 @@ def test_the_manifest_says_where_it_came_from(tiny_bundle: Path) -> None:
     """Name, time, libraries, and every file with its size."""
     manifest = Bundle.open(tiny_bundle).manifest
     assert (manifest.format, manifest.name, manifest.created) == (bundle.FORMAT, tiny.NAME, "2026-01-02T03:04:05+00:00")
-    assert set(manifest.libraries) == set(bundle.LIBRARIES)
-    assert {path.name for path in tiny_bundle.iterdir()} == {bundle.MANIFEST, *manifest.files}
+    assert set(manifest.libraries) == set(files.LIBRARIES)
+    assert {path.name for path in tiny_bundle.iterdir()} == {files.MANIFEST, *manifest.files}
     assert all((tiny_bundle / name).stat().st_size == entry.size for name, entry in manifest.files.items())
 
 
@@ -107,7 +107,7 @@ def test_a_manifest_must_list_every_file(tiny_copy: Path, name: str) -> None:
 
 def test_a_newer_format_is_refused_with_both_numbers(tiny_copy: Path) -> None:
     """Before anything else in it is read, which may look different by then."""
-    (tiny_copy / bundle.MANIFEST).write_text(json.dumps({"format": bundle.FORMAT + 1, "strange": True}))
+    (tiny_copy / files.MANIFEST).write_text(json.dumps({"format": bundle.FORMAT + 1, "strange": True}))
     with pytest.raises(BundleError, match=rf"format {bundle.FORMAT + 1}; .* up to {bundle.FORMAT}"):
         Bundle.open(tiny_copy)
 
@@ -115,7 +115,7 @@ def test_a_newer_format_is_refused_with_both_numbers(tiny_copy: Path) -> None:
 @pytest.mark.parametrize("text", ["", "[]", "{}", "null", '{"format": "1"}', '{"format": 1}', "\x00"])
 def test_what_is_no_manifest_is_refused(tiny_copy: Path, text: str) -> None:
     """Any JSON, or none."""
-    (tiny_copy / bundle.MANIFEST).write_text(text)
+    (tiny_copy / files.MANIFEST).write_text(text)
     with pytest.raises(BundleError, match=r"manifest\.json"):
         Bundle.open(tiny_copy)
 
@@ -172,7 +172,7 @@ def test_parts_are_checked_when_they_are_loaded(tiny_copy: Path, name: str, data
 def test_a_tokenizer_must_fit_the_network(tiny_copy: Path) -> None:
     """An id beyond the table would be read as whatever lies there."""
     config = tiny.CONFIG.network.model_copy(update={"vocabulary_size": tiny.NETWORK.vocabulary_size - 1})
-    exchange(tiny_copy, bundle.CONFIG, bundle._document(tiny.CONFIG.model_copy(update={"network": config})))
+    exchange(tiny_copy, bundle.CONFIG, files.document(tiny.CONFIG.model_copy(update={"network": config})))
     with pytest.raises(BundleError, match=r"tokenizer\.json has 16 tokens; the network knows 15"):
         Bundle.open(tiny_copy).classifier(device="cpu")
 
@@ -222,6 +222,6 @@ def test_a_bundle_that_fails_its_own_probes_is_never_seen(tiny_copy: Path) -> No
 @pytest.mark.parametrize("figures", [{"temperature": [1.0, 2.0]}, {"thresholds": [0.5] * 4}])
 def test_a_calibration_for_another_number_of_labels_is_refused(tiny_copy: Path, figures: dict[str, Any]) -> None:
     """At load, not at the first request."""
-    exchange(tiny_copy, bundle.CALIBRATION, bundle._json({"rows": 0, **figures}))
+    exchange(tiny_copy, bundle.CALIBRATION, files.to_json({"rows": 0, **figures}))
     with pytest.raises(BundleError, match=r"calibration\.json has \d figures for 3 labels"):
         Bundle.open(tiny_copy)

@@ -210,3 +210,28 @@ def test_biases_and_the_embedding_are_not_decayed() -> None:
     assert {id(p) for p in decayed["params"]} == {
         id(p) for name, p in network.named_parameters() if name.startswith(("lstm", "head")) and "weight" in name
     }
+
+
+def test_what_was_pretrained_learns_later_and_more_slowly() -> None:
+    """Nothing over the frozen share of the steps, then its share of the rate; the head has the whole rate at once."""
+    config = TrainingConfig(frozen_share=0.2, warmup_share=0.1, encoder_rate=0.5)
+    rates = [loop.thawing_rate(step, 100, config) for step in range(100)]
+    assert rates[:20] == [0.0] * 20
+    assert rates[20:27] == sorted(rates[20:27])
+    assert rates[30:] == [loop.rate(step, 100, config) for step in range(30, 100)]
+    groups = loop.make_optimizer(made(), config, pretrained=True).param_groups
+    sizes = {(group["schedule"], group["lr"] / config.learning_rate): len(group["params"]) for group in groups[::2]}
+    assert sizes == {("thawing_rate", 0.5): 4, ("rate", 1.0): 1}
+
+
+def test_what_is_frozen_is_as_it_was() -> None:
+    """In a step of the head alone the embedding and the LSTMs are unchanged; without a frozen share they learn."""
+    for frozen, same in ((0.45, True), (0.0, False)):
+        network = made()
+        before = {name: value.clone() for name, value in network.state_dict().items()}
+        config = TrainingConfig(epochs=1, epoch_steps=2, least_steps=1, frozen_share=frozen, average_decay=0.0)
+        with pytest.raises(loop.Interrupted):
+            loop.fit(network, example(40), example(20), config, Silent(), pretrained=True, stopped=lambda: True)
+        after = network.state_dict()
+        assert not torch.equal(before["head.weight"], after["head.weight"])
+        assert torch.equal(before["lstm.0.weight_hh_l0"], after["lstm.0.weight_hh_l0"]) == same

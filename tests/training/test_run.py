@@ -15,7 +15,8 @@ from typer.testing import CliRunner, Result
 import cli
 from model.bundle import Bundle
 from tests.training.events import points
-from training import config, run
+from training import config, place, run
+from training.data import read
 from training.reading import Columns
 
 ROWS = [(f"{word} number {number}", label) for number in range(40) for word, label in (("good", "up"), ("bad", "down"))]
@@ -229,9 +230,9 @@ def stopped(data: Path, tmp_path: Path) -> tuple[Path, str]:
         return False
 
     out = tmp_path / "stopped"
-    settings = config.load("debug", ["threads=1", "epochs=15"])
-    with pytest.raises(run.Stopped):
-        run.run(data, out, settings, columns=Columns(), device="cpu", console=console, track=False, offer=decline)
+    settings = config.load("debug", ["threads=1", "precision=float32", "epochs=15"])
+    with pytest.raises(place.Stopped):
+        run.run(read(data, Columns()), out, settings, device="cpu", console=console, track=False, offer=decline)
     (shown,) = asked
     return out, shown
 

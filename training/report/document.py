@@ -32,6 +32,7 @@ class Run:
     built: Built
     judged: Mapping[str, Judged]
     rival: dict[str, Any] | None
+    encoder: dict[str, Any] | None  # what the classifier started from
     device: torch.device
     seconds: float
 
@@ -54,6 +55,7 @@ def document(run: Run) -> dict[str, Any]:
         "mixture": asdict(run.built.mixture) if run.built.mixture else None,
         "rival": run.rival,
         "mistakes": _mistakes(list(run.judged.values())[-1]) if run.config.keep_texts else None,
+        "encoder": run.encoder,
         "history": run.built.fitted.history,
         "selection": run.config.selection,
         "stopped": run.built.stopped,

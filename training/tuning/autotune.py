@@ -10,18 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from optuna.trial import FrozenTrial
 from rich.console import Console
 
 from model.bundle import Bundle
-from training import build, data, progress, run
+from training import build, data, place, progress, run
 from training.checkpoint import Checkpoints
 from training.checks import check
 from training.config import TrainingConfig
-from training.data import Splits
-from training.errors import TrainingError
-from training.reading import Columns
+from training.data import Parts, Splits
+from training.errors import ConfigError, TrainingError
 from training.tuning import space, trials
 from training.tuning.budget import Budget
 from training.tuning.search import Builder, Clock, Limits, Search
@@ -45,11 +43,10 @@ class Outcome:
 
 
 def autotune(
-    source: Path,
+    parts: Parts,
     out: Path,
     base: TrainingConfig,
     *,
-    columns: Columns,
     device: str,
     console: Console,
     limits: Limits,
@@ -65,13 +62,14 @@ def autotune(
     The search's folder, `.<name>.tune` beside the bundle, has all trials, and stays; `resume` goes on with them, and
     the time that they took counts. `track` is the final run's, as in run.run. On Ctrl-C the search ends; `offer` then
     decides whether the best so far is made.
-    Raises: TrainingError or BundleError; run.Stopped if it was stopped and the offer declined.
+    Raises: TrainingError or BundleError; place.Stopped if it was stopped and the offer declined.
     """
     started = clock()
+    if base.pretrain_epochs:
+        raise ConfigError("a search doesn't pretrain, as every trial would: pretrain_epochs must be 0")
     folder = _check_place(out, overwrite=overwrite, resume=resume)
     chosen = build.choose_device(device)
-    base = base.model_copy(update={"threads": base.threads or torch.get_num_threads()})
-    parts = data.read(source, columns)
+    base = run.resolved(base, chosen)
     splits = data.split(parts, base)
     # The final run does it again; but who has to mend the data wants to know it now, and how long it takes counts.
     checked = check.check(parts, seed=base.seed, find_label_errors=base.find_label_errors, keep_texts=base.keep_texts)
@@ -90,10 +88,9 @@ def autotune(
     changes = space.shown(base, settings)
     progress.say(console, f"the best is trial {best.number}, {changes}; it is run again for the bundle")
     made = run.run(
-        source,
+        parts,
         out,
         settings,
-        columns=columns,
         device=device,
         console=console,
         overwrite=overwrite,
@@ -118,8 +115,8 @@ def autotune(
 
 def _check_place(out: Path, *, overwrite: bool, resume: bool) -> Path:
     """The search's folder. Raises: TrainingError, before the data is read."""
-    run.check_place(out, overwrite=overwrite)
-    folder = run.beside(out, run.TUNE_FOLDER)
+    place.check_place(out, overwrite=overwrite)
+    folder = place.beside(out, place.TUNE_FOLDER)
     if trials.exist(folder) and not (resume or overwrite):
         raise TrainingError(f"a search for {out} was begun: --resume goes on with it, --force starts over")
     if not trials.exist(folder):
@@ -129,7 +126,7 @@ def _check_place(out: Path, *, overwrite: bool, resume: bool) -> Path:
 
 def _refuse_other_run(out: Path, *, overwrite: bool, taken_up: bool) -> None:
     """Before the search rather than after it. Raises: TrainingError where a run that isn't the search's was cut off."""
-    if Checkpoints(run.beside(out, run.RUN_FOLDER), {}).exists and not (overwrite or taken_up):
+    if Checkpoints(place.beside(out, place.RUN_FOLDER), {}).exists and not (overwrite or taken_up):
         raise TrainingError(f"a run of {out} was cut off: `lembra train --resume` goes on with it, --force drops it")
 
 

@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from rich.console import Console
 
 from model.errors import ModelError
-from training import evaluate, loop, rival, run
+from training import evaluate, loop, place, rival
 from training.build import Built
 from training.config import TrainingConfig
 from training.data import Splits
@@ -104,17 +104,17 @@ class Search:
     def run(self, *, deadline: float, reading_s: float, offer: Callable[[], bool]) -> None:
         """Fill the trials, one of them complete at least. `reading_s`: what the final run takes to read and check data.
 
-        Raises: TrainingError if no trial came to its end; run.Stopped.
+        Raises: TrainingError if no trial came to its end; place.Stopped.
         """
         self._deadline = deadline
         self._overhead_s = reading_s + WRITING_S
-        with TrialTable(self._console) as table, run.interruption() as stopped:
+        with TrialTable(self._console) as table, place.interruption() as stopped:
             while not stopped() and self._may_go_on():
                 self._trial(table, stopped)
         if stopped():
             say(self._console, "stopped; the same command with --resume goes on from here")
             if self._kept.best is None or not offer():
-                raise run.Stopped
+                raise place.Stopped
         if self._kept.best is None:
             raise self._without_result()
 

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 import cli
 from model.bundle import Bundle
-from training import build, config, data, loop, run
+from training import build, config, data, loop, place
 from training.build import Built
 from training.checkpoint import Checkpoints
 from training.config import TrainingConfig
@@ -36,6 +36,7 @@ QUICK = (
     "epoch_steps=6",
     "least_steps=12",
     "threads=1",
+    "precision=float32",
     "rival=false",
 )
 # More than enough for a dozen trials of a second each.
@@ -110,10 +111,9 @@ def search(
     **others: Any,
 ) -> autotune.Outcome:
     return autotune.autotune(
-        rows,
+        data.read(rows, Columns()),
         out,
         base,
-        columns=Columns(),
         device="cpu",
         console=console or Console(quiet=True),
         limits=Limits(minutes, count, limit or Budget()),
@@ -251,7 +251,7 @@ def test_ctrl_c_ends_the_search_and_offers_the_best(
     if accepted:
         assert search(rows, out, base, builder, offer=lambda: True).trials == 2
         return
-    with pytest.raises(run.Stopped):
+    with pytest.raises(place.Stopped):
         search(rows, out, base, builder)
     assert not out.exists()
     trials_of(rows, out, base, builder, count=3, resume=True)
@@ -278,7 +278,7 @@ def test_a_search_is_not_gone_on_with_where_another_run_was_cut_off(
     out = tmp_path / "tuned"
     with pytest.raises(Killed):
         search(rows, out, base, Builder(built, kill))
-    Checkpoints(run.beside(out, run.RUN_FOLDER), {"seed": 7}).save({})
+    Checkpoints(place.beside(out, place.RUN_FOLDER), {"seed": 7}).save({})
     builder = Builder(built)
     with pytest.raises(TrainingError, match=r"a run of .* was cut off"):
         search(rows, out, base, builder, count=2, resume=True)

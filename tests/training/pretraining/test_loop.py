@@ -1,0 +1,107 @@
+"""training.pretraining.loop and .make: it learns, and goes on after a break as if there had been none."""
+
+import io
+import itertools
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from tests.training.pretraining.corpus import SMALL, Silent, texts
+from training.loop import Interrupted
+from training.pretraining import make
+from training.pretraining.make import Pretrained
+from training.pretraining.texts import Texts
+
+CPU = torch.device("cpu")
+TEXTS = Texts(texts()[:50], texts()[50:], left_out=0, repeated=0)
+
+
+class Memory:
+    """Keeps a state after every step that it is due, as a file would: by value."""
+
+    def __init__(self) -> None:
+        self.steps = 0
+        self.kept: bytes | None = None
+
+    def is_due(self) -> bool:
+        self.steps += 1
+        return self.steps % 4 == 0
+
+    def save(self, state: dict[str, object]) -> None:
+        file = io.BytesIO()
+        torch.save(state, file)
+        self.kept = file.getvalue()
+
+    def load(self) -> dict[str, object] | None:
+        return None if self.kept is None else torch.load(io.BytesIO(self.kept), weights_only=True)
+
+
+class Killed(BaseException):
+    """As kill -9: nothing runs after it."""
+
+
+def made(keeper: Memory | None = None, stopped: Callable[[], bool] = lambda: False, **settings: object) -> Pretrained:
+    config = SMALL.model_copy(update=settings)
+    return make.make(TEXTS, config, Silent(), device=CPU, keeper=keeper, stopped=stopped)
+
+
+@pytest.fixture(scope="module")
+def whole() -> Pretrained:
+    return made()
+
+
+def test_it_learns_the_rule(whole: Pretrained) -> None:
+    """On held-out text, in both directions; a word more than a guess among all is known."""
+    before, after = whole.learnt.before, whole.learnt.after
+    assert after.forward < before.forward - 1
+    assert after.backward is not None
+    assert before.backward is not None
+    assert after.backward < before.backward - 1
+
+
+def test_the_table_is_given_as_it_is_served(whole: Pretrained) -> None:
+    """Mean 0 and variance 1 over the text, each token as often as it came."""
+    counts, table = whole.encoder.weights["counts"], whole.encoder.weights["embedding.weight"]
+    share = (counts / counts.sum())[:, None]
+    assert torch.allclose((share * table).sum(dim=0), torch.zeros(SMALL.embedding_size), atol=1e-5)
+    assert torch.allclose((share * table.square()).sum(dim=0), torch.ones(SMALL.embedding_size), atol=1e-3)
+
+
+def test_one_seed_fixes_everything(whole: Pretrained) -> None:
+    """Equal encoders have equal versions; another seed gives another."""
+    assert made().encoder.version == whole.encoder.version != made(seed=1).encoder.version
+
+
+@pytest.mark.parametrize("at", [2, 9, 30])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_run_that_was_cut_off_ends_in_the_same_bytes(at: int, precision: str) -> None:
+    """Killed at any step, and taken up in a process with other random numbers."""
+    memory, steps = Memory(), itertools.count(1)
+
+    def kill() -> bool:
+        if next(steps) == at:
+            raise Killed
+        return False
+
+    with pytest.raises(Killed):
+        made(memory, kill, precision=precision)
+    again, straight = made(memory, precision=precision), made(precision=precision)
+    assert again.encoder.version == straight.encoder.version
+    assert again.learnt.after == straight.learnt.after
+
+
+def test_a_stop_keeps_the_state(whole: Pretrained) -> None:
+    """After the step in which it was asked for; a run that is done is done at once when it is taken up."""
+    memory, steps = Memory(), itertools.count(1)
+    with pytest.raises(Interrupted):
+        made(memory, lambda: next(steps) == 3)
+    assert memory.load() is not None
+    assert made(memory).encoder.version == whole.encoder.version
+    assert made(memory, lambda: pytest.fail("there was another step")).encoder.version == whole.encoder.version
+
+
+def test_one_direction_is_enough() -> None:
+    """As the classifier's `bidirectional` says."""
+    found = made(bidirectional=False)
+    assert (found.learnt.after.backward, "lstm.1.weight_ih_l0" in found.encoder.weights) == (None, False)

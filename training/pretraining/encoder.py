@@ -1,0 +1,150 @@
+"""An encoder: what a classifier may start from. An embedding table and LSTMs that have learnt to predict words.
+
+A directory of hashed files, as a bundle is: weights.safetensors, tokenizer.json, config.json, report.json, recipe.toml
+and manifest.json. V tokens of the vocabulary, E embedding, H hidden units a direction.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import safetensors.torch
+import tokenizers
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from model import files
+from model.bundle import CONFIG, GRAPH, REPORT, TOKENIZER
+from model.config import WEIGHTS
+from model.errors import BundleError
+from model.network import Network
+from model.tokenization import PAD
+from training.config import TrainingConfig
+
+FORMAT = 1
+RECIPE = "recipe.toml"
+KIND = "encoder"
+# What decides the classifier that starts from it.
+DECISIVE = (CONFIG, WEIGHTS, TOKENIZER)
+TABLE, COUNTS = "embedding.weight", "counts"
+
+
+class EncoderConfig(BaseModel):
+    """The file `config.json`: the sizes, and whether its words are in lower case."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    kind: Literal["encoder"] = "encoder"
+    vocabulary_size: Annotated[int, Field(ge=2, le=1_000_000)]
+    embedding_size: Annotated[int, Field(ge=1, le=4096)]
+    hidden_size: Annotated[int, Field(ge=1, le=4096)]
+    bidirectional: bool
+    lowercase: bool
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Of each tensor in the weights, by its name."""
+        gates, inputs = 4 * self.hidden_size, self.embedding_size
+        shapes: dict[str, tuple[int, ...]] = {TABLE: (self.vocabulary_size, inputs), COUNTS: (self.vocabulary_size,)}
+        for direction in range(2 if self.bidirectional else 1):
+            shapes |= {
+                f"lstm.{direction}.weight_ih_l0": (gates, inputs),
+                f"lstm.{direction}.weight_hh_l0": (gates, self.hidden_size),
+                f"lstm.{direction}.bias_ih_l0": (gates,),
+                f"lstm.{direction}.bias_hh_l0": (gates,),
+            }
+        return shapes
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """An encoder in memory. `weights` has the table as it is served: of mean 0 and variance 1 over the text, each token
+    as often as `counts` says; and the LSTM of each direction, by the names that a `Network` gives them.
+    """
+
+    config: EncoderConfig
+    tokenizer: str
+    weights: Mapping[str, Tensor]
+
+    @classmethod
+    def open(cls, path: Path) -> "Encoder":
+        """Read and check every byte. Raises: BundleError that names the file."""
+        path = path.absolute()
+        if (path / GRAPH).exists():
+            raise BundleError(f"{path} is a bundle; an encoder is what `lembra pretrain` writes")
+        _, found = files.read(path, newest=FORMAT, required=(*DECISIVE, REPORT, RECIPE))
+        config = files.parse(path / CONFIG, EncoderConfig, found[CONFIG])
+        weights = safetensors.torch.load(found[WEIGHTS])
+        shapes = {name: tuple(value.shape) for name, value in weights.items()}
+        if shapes != config.shapes():
+            raise BundleError(f"{path / WEIGHTS} has tensors of other names or sizes than {path / CONFIG} says")
+        encoder = cls(config, files.text(path / TOKENIZER, found[TOKENIZER]), weights)
+        if len(encoder.vocabulary) != config.vocabulary_size:
+            raise BundleError(
+                f"{path / TOKENIZER} has {len(encoder.vocabulary):,} tokens; {config.vocabulary_size:,} have vectors"
+            )
+        return encoder
+
+    def write(
+        self,
+        path: Path,
+        report: Mapping[str, Any],
+        recipe: str,
+        *,
+        created: datetime,
+        commit: str | None,
+        overwrite: bool,
+    ) -> files.Manifest:
+        """Write the directory, whole or not at all; it is opened before it gets its name. Raises: BundleError."""
+        contents = {**self._decisive(), REPORT: files.to_json(report), RECIPE: recipe.encode()}
+        return files.write(
+            path.absolute(),
+            contents,
+            number=FORMAT,
+            version=self.version,
+            created=created,
+            commit=commit,
+            overwrite=overwrite,
+            check=Encoder.open,
+        )
+
+    @cached_property
+    def version(self) -> str:
+        """Equal for encoders that are equal to the byte, and for no others: what checkpoints and reports name it by."""
+        return files.version(self._decisive(), DECISIVE)
+
+    @cached_property
+    def vocabulary(self) -> dict[str, int]:
+        """The row of each word."""
+        found: dict[str, int] = tokenizers.Tokenizer.from_str(self.tokenizer).get_vocab()
+        return found
+
+    @cached_property
+    def counts(self) -> dict[str, int]:
+        """How often each word came in the text that it learnt from."""
+        numbers = self.weights[COUNTS].tolist()
+        return {word: numbers[row] for word, row in self.vocabulary.items()}
+
+    def settings(self, config: TrainingConfig) -> TrainingConfig:
+        """The settings of a classifier that starts from it: its sizes win, and so does its way to read words."""
+        names = ("embedding_size", "hidden_size", "bidirectional", "lowercase")
+        return config.model_copy(update={name: getattr(self.config, name) for name in names})
+
+    def start(self, network: Network, vocabulary: Mapping[str, int]) -> None:
+        """Copy the LSTMs, and by word the rows of the table; rows of words that it doesn't know stay as they are."""
+        shared = [(row, self.vocabulary[word]) for word, row in vocabulary.items() if word in self.vocabulary]
+        ours, its = (torch.tensor(rows) for rows in zip(*(pair for pair in shared if pair[0] != PAD), strict=True))
+        with torch.no_grad():
+            network.embedding.weight[ours] = self.weights[TABLE][its].to(network.embedding.weight)
+        lstm = {name: value for name, value in self.weights.items() if name not in {TABLE, COUNTS}}
+        network.lstm.load_state_dict({name.removeprefix("lstm."): value for name, value in lstm.items()})
+
+    def _decisive(self) -> dict[str, bytes]:
+        return {
+            CONFIG: files.document(self.config),
+            WEIGHTS: safetensors.torch.save(dict(self.weights)),
+            TOKENIZER: self.tokenizer.encode(),
+        }

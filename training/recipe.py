@@ -1,0 +1,44 @@
+"""Which recipe a data set gets where none is named: `--recipe auto`.
+
+The rule looks at the data's shape alone, never at how well anything did on it, so that anybody's own set gets it too.
+"""
+
+import statistics
+from collections.abc import Sequence
+
+from training import config
+from training.config import TrainingConfig
+from training.data import Parts
+from training.reading import Examples
+
+AUTO = "auto"
+# Of the middle text of train: about 100 words. Reviews and posts are longer, sentences and tweets shorter.
+LONG_CHARACTERS = 600
+SAMPLED = 10_000
+
+
+def check(recipe: str, settings: Sequence[str], *, seed: int | None) -> None:
+    """Before the data is read. Raises: ConfigError, as `load`."""
+    config.load(None if recipe == AUTO else recipe, settings, seed=seed)
+
+
+def load(recipe: str, settings: Sequence[str], parts: Parts, *, seed: int | None) -> tuple[str, TrainingConfig]:
+    """The recipe's name, chosen for the data where it is "auto", and its settings under those of `--set` and `--seed`.
+
+    Raises: ConfigError.
+    """
+    chosen = choose(parts) if recipe == AUTO else recipe
+    return chosen, config.load(chosen, settings, seed=seed)
+
+
+def choose(parts: Parts) -> str:
+    """The name of a recipe in `recipes/`: several labels a text, long texts, and everything else, in this order."""
+    if parts.train.kind == "multi-label":
+        return "multi-label"
+    return "long" if _middle_length(parts.train) >= LONG_CHARACTERS else "default"
+
+
+def _middle_length(train: Examples) -> float:
+    """In characters; of evenly spaced rows, as a file may be sorted."""
+    step = max(1, len(train) // SAMPLED)
+    return statistics.median(len(text) for text in train.texts[::step])

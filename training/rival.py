@@ -24,9 +24,9 @@ from training.metrics import Doubles
 AS_GOOD = 0.01
 NAME = "TF-IDF and linear SVM"
 CHOICES_OF_C = (0.03, 0.1, 0.3, 1.0, 3.0)
-FEATURES: dict[str, tuple[NgramKind, ...]] = {
-    "words 1-2": ("words",),
-    "words 1-2, characters 2-5": ("words", "characters"),
+FEATURES: dict[tuple[NgramKind, ...], str] = {
+    ("words",): "words 1-2",
+    ("words", "characters"): "words 1-2, characters 2-5",
 }
 RESAMPLES = 1000
 
@@ -57,10 +57,7 @@ def fit(splits: Splits, seed: int) -> Rival:
     started = time.perf_counter()
     targets_NC, wanted_NC = (flags(part.labels, splits.labels) for part in (splits.train, splits.validation))
     best: Rival | None = None
-    for name, kinds in FEATURES.items():
-        if "characters" in kinds and sum(map(len, splits.train.texts)) > linear.MOST_CHARACTERS:
-            continue
-        counter = Counter(splits.train.texts, kinds, most=linear.most_features(len(splits.labels)))
+    for counter in counters(splits):
         train, held_out = (counter.matrix(part.texts) for part in (splits.train, splits.validation))
         # Characters are tried at the best C of words alone: on GoEmotions each fit of all labels takes a minute.
         for c in CHOICES_OF_C if best is None else (best.settings["C"],):
@@ -69,10 +66,18 @@ def fit(splits: Splits, seed: int) -> Rival:
             thresholds_C = _thresholds(scores_NC, wanted_NC, splits.kind)
             score = metrics.micro_f1(wanted_NC, _decisions(scores_NC, thresholds_C, splits.kind))
             if best is None or score > best.settings["held_out_score"]:
-                settings = {"features": name, "C": c, "held_out_score": score}
+                settings = {"features": FEATURES[counter.kinds], "C": c, "held_out_score": score}
                 best = Rival(splits.labels, splits.kind, counter, fitted, thresholds_C, settings, seconds=0.0)
     assert best is not None
     return replace(best, seconds=round(time.perf_counter() - started, 1))
+
+
+def counters(splits: Splits) -> list[Counter]:
+    """Of the n-grams of train: words, and if they don't take too long, words and characters."""
+    texts = splits.train.texts
+    most = linear.most_features(len(splits.labels))
+    few = sum(map(len, texts)) <= linear.MOST_CHARACTERS
+    return [Counter(texts, kinds, most=most) for kinds in FEATURES if few or "characters" not in kinds]
 
 
 def compare(rival: Rival, answers: Answers, texts: Sequence[str], *, split: str, seed: int) -> dict[str, Any]:

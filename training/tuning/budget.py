@@ -5,18 +5,21 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import safetensors.torch
 
 from model.calibration import Calibration
 from model.classifier import Classifier
 from model.engine_onnx import OnnxEngine
 from model.network import Network
+from model.ngrams import Ngrams
 from model.tokenization import Tokenization
-from training import build, export, tokenizer
+from training import build, export, rival, tokenizer
 from training.config import TrainingConfig
 from training.data import Splits
 from training.errors import ConfigError
 from training.evaluate import MOST_CLASSES_CONFUSED
+from training.linear import Linear
 
 # Texts that are timed, and how often: a hundred lone requests take a fraction of a second.
 TEXTS = 100
@@ -64,17 +67,24 @@ class Budget:
         return " and ".join(f"{limit:g} {unit}" for unit, limit in limits.items() if limit is not None)
 
 
-def cost(splits: Splits, config: TrainingConfig) -> Cost:
+def cost(splits: Splits, config: TrainingConfig, ngrams: Ngrams | None) -> Cost:
     """Of the classifier that these settings make: neither figure depends on what its weights are."""
     tokenization = Tokenization(tokenizer.train(splits.train.texts, config), max_tokens=config.max_tokens)
     shape = build.shape_of(splits, tokenization, config)
     weights = safetensors.torch.save(Network(shape.network).state_dict())
     graph = export.to_onnx(shape.network, weights)
-    classifier = Classifier(shape, tokenization, OnnxEngine(graph, weights, threads=1), Calibration())
+    classifier = Classifier(shape, tokenization, OnnxEngine(graph, weights, threads=1), Calibration(), ngrams)
     classes = len(shape.labels)
     report = REST + classes * BYTES_A_CLASS + min(classes, MOST_CLASSES_CONFUSED) ** 2 * BYTES_A_CELL
     size = len(weights) + len(graph) + len(tokenization.to_json().encode()) + report
+    size += len(ngrams.to_bytes()) if ngrams is not None else 0
     return Cost(size / 1e6, us_per_text(classifier, splits.validation.texts[:TEXTS]))
+
+
+def largest_ngrams(splits: Splits) -> Ngrams:
+    """An n-gram part that reads all that any may. Whether the classifier gets one is known after its training."""
+    counter, classes = rival.counters(splits)[-1], len(splits.labels)
+    return counter.served(Linear(np.zeros((len(counter.hashes_K), classes)), np.zeros(classes)))
 
 
 def us_per_text(classifier: Classifier, texts: Sequence[str], clock: Callable[[], float] = time.process_time) -> float:

@@ -3,6 +3,7 @@
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Protocol, TypeAlias
 
 import optuna
@@ -11,6 +12,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from rich.console import Console
 
 from model.errors import ModelError
+from model.ngrams import Ngrams
 from training import evaluate, loop, place, rival
 from training.build import Built
 from training.config import TrainingConfig
@@ -101,6 +103,10 @@ class Search:
         self._deadline = 0.0
         self._overhead_s = 0.0
 
+    @cached_property
+    def _ngrams(self) -> Ngrams | None:
+        return budget.largest_ngrams(self._splits) if self._kept.base.ngrams else None
+
     def run(self, *, deadline: float, reading_s: float, offer: Callable[[], bool]) -> None:
         """Fill the trials, one of them complete at least. `reading_s`: what the final run takes to read and check data.
 
@@ -176,7 +182,7 @@ class Search:
     def _run_trial(
         self, trial: Trial, config: TrainingConfig, row: Row, started: float, stopped: Callable[[], bool]
     ) -> None:
-        cost = budget.cost(self._splits, config)
+        cost = budget.cost(self._splits, config, self._ngrams)
         row.mb, row.us_per_text = cost.mb, cost.us_per_text
         if not self._kept.tell_cost(trial, cost, self._limits.budget.excess(cost)):
             row.state = trials.OVER
@@ -206,7 +212,7 @@ class Search:
         started = self._clock()
         evaluate.report(evaluate.answer(built.classifier, self._splits.validation))
         judged = self._clock()
-        if self._kept.base.rival:
+        if self._kept.base.rival or self._kept.base.ngrams:
             rival.fit(self._splits, self._kept.base.seed)
         test = self._splits.test
         rows = len(self._splits.validation) + (len(test) if test is not None else 0)

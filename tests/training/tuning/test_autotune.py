@@ -313,7 +313,8 @@ def test_a_search_of_failures_only_ends(rows: Path, tmp_path: Path, base: Traini
 
 def test_a_budget_of_bytes_is_kept(rows: Path, tmp_path: Path, base: TrainingConfig, built: Built) -> None:
     """Trials over it aren't trained; the bundle's files are within it."""
-    own = budget.cost(data.split(data.read(rows, Columns()), base), base)
+    splits = data.split(data.read(rows, Columns()), base)
+    own = budget.cost(splits, base, budget.largest_ngrams(splits) if base.ngrams else None)
     limit = Budget(max_mb=own.mb + 0.005)
     builder = Builder(built)
     out = tmp_path / "tuned"

@@ -20,7 +20,7 @@ from training.evaluate import Answers, flags
 from training.linear import Counter, Linear
 from training.metrics import Doubles
 
-# The LSTM may be ahead by this at most where the linear model is called as good: a point.
+# The classifier may be ahead by this at most where the linear model is called as good: a point.
 AS_GOOD = 0.01
 NAME = "TF-IDF and linear SVM"
 CHOICES_OF_C = (0.03, 0.1, 0.3, 1.0, 3.0)
@@ -81,7 +81,7 @@ def counters(splits: Splits) -> list[Counter]:
 
 
 def compare(rival: Rival, answers: Answers, texts: Sequence[str], *, split: str, seed: int) -> dict[str, Any]:
-    """The rival beside the LSTM's answers to the same texts; `difference` is the LSTM's figure less the rival's.
+    """The rival beside the classifier's answers to the same texts; `difference` is its figure less the rival's.
 
     The figure is the accuracy, or micro-F1 in multi-label data; the interval is the middle 95 % over resampled rows,
     the same rows for both (paired percentile bootstrap, Efron & Tibshirani 1993, section 13.3; 1000 times).
@@ -89,8 +89,10 @@ def compare(rival: Rival, answers: Answers, texts: Sequence[str], *, split: str,
     targets_NC, decided_NC = answers.targets_NC, rival.decide(texts)
     ours, theirs = (metrics.micro_f1(targets_NC, found) for found in (answers.decided_NC, decided_NC))
     low, high = _interval(targets_NC, answers.decided_NC, decided_NC, seed=seed)
+    classifier = "LSTM with n-grams" if answers.config.ngrams else "LSTM"
     return {
         "name": NAME,
+        "classifier": classifier,
         "settings": rival.settings,
         "seconds": rival.seconds,
         "split": split,
@@ -101,7 +103,7 @@ def compare(rival: Rival, answers: Answers, texts: Sequence[str], *, split: str,
         "difference": ours - theirs,
         "low": low,
         "high": high,
-        "verdict": _verdict(ours, theirs, low, high, rival, split, len(texts)),
+        "verdict": _verdict(classifier, ours, theirs, low, high, rival, split, len(texts)),
     }
 
 
@@ -138,19 +140,21 @@ def _interval(targets_NC: Flags, ours_NC: Flags, theirs_NC: Flags, *, seed: int)
     return float(low), float(high)
 
 
-def _verdict(ours: float, theirs: float, low: float, high: float, rival: Rival, split: str, rows: int) -> str:
+def _verdict(
+    classifier: str, ours: float, theirs: float, low: float, high: float, rival: Rival, split: str, rows: int
+) -> str:
     figure = "accuracy" if rival.kind == "single-label" else "micro-F1"
     what = (
-        f"{figure} on {split} {theirs:.2%} against the LSTM's {ours:.2%} "
+        f"{figure} on {split} {theirs:.2%} against {ours:.2%} of the {classifier} "
         f"(difference {100 * (ours - theirs):+.2f} points, 95 % interval {100 * low:+.2f} to {100 * high:+.2f})"
     )
     if split == "valid":
         what += "; both were also chosen by these rows"
     if low > 0:
-        return f"The LSTM is better than the linear model: {what}."
+        return f"The {classifier} is better than the linear model: {what}."
     cost = f"it costs {rival.seconds:g} s"
     if high < 0:
-        return f"The linear model is better: {what}; {cost}."
+        return f"The linear model alone is better: {what}; {cost}."
     if high <= AS_GOOD:
-        return f"The linear model is as good: {what}; {cost}."
-    return f"Not decided: on {rows:,} rows the linear model may be as good; {what}; {cost}."
+        return f"The linear model alone is as good: {what}; {cost}."
+    return f"Not decided: on {rows:,} rows the linear model alone may be as good; {what}; {cost}."

@@ -70,7 +70,7 @@ def test_the_seed_fixes_the_rival(single: Splits) -> None:
 
 @pytest.mark.parametrize(
     ("right", "sign", "verdict"),
-    [(1.0, 0, "The linear model is as good"), (0.3, -1, "The linear model is better")],
+    [(1.0, 0, "The linear model alone is as good"), (0.3, -1, "The linear model alone is better")],
 )
 def test_the_verdict_follows_the_interval(single: Splits, right: float, sign: int, verdict: str) -> None:
     """Against an LSTM that is always right, and one that mostly is wrong."""

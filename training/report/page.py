@@ -284,6 +284,7 @@ def _rival(report: Json) -> dict[str, Any] | None:
     reach = 1.15 * max(abs(rival["low"]), abs(rival["high"]), 0.01)
     low, middle, high = (50 + 50 * rival[key] / reach for key in ("low", "difference", "high"))
     return {
+        "classifier": "LSTM",  # of reports from before there were n-grams
         **rival,
         "ours": report["metrics"].get(rival["split"]) or {},
         "split": SPLITS.get(rival["split"], rival["split"]),

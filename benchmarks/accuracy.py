@@ -56,7 +56,7 @@ def train_all(given: argparse.Namespace, keep: Keep) -> dict[str, list[Found]]:
     # Asked once: a commit while the table is made changes no code that is running.
     commit = runs.code_version(runs.TRAINING_CODE)
     wanted = {
-        (name, seed): Run(name, given.data / name, seed, given.recipe, tuple(given.set), given.device)
+        (name, seed): Run(name, given.data / name, seed, given.recipe, tuple(given.set), given.device, given.encoder)
         for name in given.sets
         for seed in given.seeds
     }

@@ -66,7 +66,7 @@ def measure(parts: Parts, labels: int, seed: int, given: argparse.Namespace, kee
 
     def work(folder: Path) -> Found:
         drawn = write(parts, labels, seed, folder / "data")
-        run = Run(name, folder / "data", seed, given.recipe, tuple(given.set), given.device)
+        run = Run(name, folder / "data", seed, given.recipe, tuple(given.set), given.device, given.encoder)
         # In the folder that is kept until all is done: a training that was cut off goes on there.
         ours = runs.train(run, Keep(folder))
         few = Parts(parts.source, parts.paths, parts.hashes, train=drawn, test=parts.test)

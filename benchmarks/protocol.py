@@ -159,7 +159,7 @@ def _write_lines(path: Path, rows: Sequence[dict[str, Any]]) -> None:
 def _run(name: str, folder: Path, seed: int, given: argparse.Namespace, *, short: bool = False) -> Run:
     """`short`: what is left out of train is decided before the first step, so few are enough."""
     steps = ("epochs=1", "least_steps=1") if short else ()
-    return Run(name, folder, seed, given.recipe, (*UNASKED, *given.set, *steps), given.device)
+    return Run(name, folder, seed, given.recipe, (*UNASKED, *given.set, *steps), given.device, given.encoder)
 
 
 def _made_of(parts: Parts, seed: int, given: argparse.Namespace) -> list[str]:

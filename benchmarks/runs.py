@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from benchmarks import machine
+from training.pretraining.encoder import Encoder
 
 ROOT = Path(__file__).resolve().parents[1]
 # What decides the figures of a training: a commit that touches none of it repeats no run.
@@ -41,6 +42,7 @@ class Run:
     recipe: str | None = None  # None: what `lembra train` takes by itself
     settings: tuple[str, ...] = ()
     device: str = "auto"
+    encoder: Path | None = None
 
     @property
     def arguments(self) -> list[str]:
@@ -50,6 +52,7 @@ class Run:
         """
         found = ["--seed", str(self.seed), "--device", self.device]
         found += ["--recipe", self.recipe] if self.recipe is not None else []
+        found += ["--encoder", str(self.encoder)] if self.encoder is not None else []
         return found + [part for setting in ("threads=1", *self.settings) for part in ("--set", setting)]
 
 
@@ -88,6 +91,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2])
     parser.add_argument("--recipe", help="a name or a file (default: what `lembra train` takes)")
     parser.add_argument("--set", action="append", default=[], help="key=value, over the recipe; may be repeated")
+    parser.add_argument("--encoder", type=Path, help="what `lembra pretrain` made of the same text, to start from")
     parser.add_argument("--device", default="auto", help="as of `lembra train`")
     parser.add_argument("--jobs", type=int, default=1, help="runs at once, each on one thread")
     parser.add_argument("--keep", type=Path, help="folder of finished runs: what lies there isn't run again")
@@ -95,7 +99,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 def chosen(given: argparse.Namespace) -> list[str]:
     """What was given by these options that changes what a run comes to, but for its seed."""
-    return [given.device, given.recipe or "", *_recipe_bytes(given.recipe), *given.set]
+    return [given.device, given.recipe or "", *_recipe_bytes(given.recipe), *given.set, *_version(given.encoder)]
 
 
 def train(run: Run, keep: Keep, *, commit: str | None = None) -> Found:
@@ -105,7 +109,7 @@ def train(run: Run, keep: Keep, *, commit: str | None = None) -> Found:
     Raises: RunFailed.
     """
     commit = commit if commit is not None else code_version(TRAINING_CODE)
-    made_of = [digest(run.data), commit, *_recipe_bytes(run.recipe), *run.arguments]
+    made_of = [digest(run.data), commit, *_recipe_bytes(run.recipe), *run.arguments, *_version(run.encoder)]
     return keep.once(f"{run.name}-{run.seed}", made_of, lambda folder: _train(run, folder, commit))
 
 
@@ -190,6 +194,11 @@ def digest(folder: Path) -> str:
             with path.open("rb") as file:
                 whole.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
     return whole.hexdigest()
+
+
+def _version(encoder: Path | None) -> list[str]:
+    """An encoder may change under its name."""
+    return [Encoder.open(encoder).version] if encoder is not None else []
 
 
 def _recipe_bytes(recipe: str | None) -> list[str]:

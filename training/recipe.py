@@ -15,6 +15,8 @@ AUTO = "auto"
 # Of the middle text of train: about 100 words. Reviews and posts are longer, sentences and tweets shorter.
 LONG_CHARACTERS = 600
 SAMPLED = 10_000
+# Rows of train, as it was read.
+FEW_ROWS = 5_000
 
 
 def check(recipe: str, settings: Sequence[str], *, seed: int | None) -> None:
@@ -32,10 +34,12 @@ def load(recipe: str, settings: Sequence[str], parts: Parts, *, seed: int | None
 
 
 def choose(parts: Parts) -> str:
-    """The name of a recipe in `recipes/`: several labels a text, long texts, and everything else, in this order."""
+    """The name of a recipe in `recipes/`: several labels a text, long texts, few texts, or neither, in this order."""
     if parts.train.kind == "multi-label":
         return "multi-label"
-    return "long" if _middle_length(parts.train) >= LONG_CHARACTERS else "default"
+    if _middle_length(parts.train) >= LONG_CHARACTERS:
+        return "long"
+    return "few" if len(parts.train) < FEW_ROWS else "default"
 
 
 def _middle_length(train: Examples) -> float:

@@ -45,7 +45,9 @@ def test_chance_is_the_share_of_the_largest_class(parts: Parts) -> None:
 
 def test_a_planted_test_text_is_left_out(parts: Parts, tmp_path: Path) -> None:
     """Of every split but test: one row more is dropped than of the control, and the trained bundle's report agrees."""
-    given = argparse.Namespace(set_name="mine", recipe="debug", set=["epochs=1", "epoch_steps=1"], device="cpu")
+    given = argparse.Namespace(
+        set_name="mine", recipe="debug", set=["epochs=1", "epoch_steps=1"], device="cpu", encoder=None
+    )
     found = protocol.planted(parts, 0, given, Keep(tmp_path / "kept"))
     assert (found["in_splits"], found["same_train"]) == ([], True)
     assert found["dropped"] == found["dropped_by_train"] == found["dropped_without"] + 1 == 2

@@ -11,14 +11,16 @@ from training.errors import ConfigError
 from training.reading import Columns
 
 
-def parts(folder: Path, text: str, label: str | list[str] = "a") -> Parts:
+def parts(folder: Path, text: str, label: str | list[str] = "a", *, rows: int = recipe.FEW_ROWS) -> Parts:
     other = ["b"] if isinstance(label, list) else "b"
-    return read(write_rows(folder, "a.jsonl", [(text, label), (text, other)] * 10), Columns())
+    return read(write_rows(folder, "a.jsonl", [(text, label), (text, other)] * (rows // 2)), Columns())
 
 
 def test_the_shape_of_the_data_chooses(tmp_path: Path) -> None:
-    """Several labels, long texts, or neither; several labels come before length."""
+    """Several labels, long texts, few, or neither; several labels come before length, and length before number."""
     assert recipe.choose(parts(tmp_path, "short")) == "default"
+    assert recipe.choose(parts(tmp_path, "short", rows=recipe.FEW_ROWS - 2)) == "few"
+    assert recipe.choose(parts(tmp_path, "long " * 200, rows=20)) == "long"
     assert recipe.choose(parts(tmp_path, "long " * 200)) == "long"
     assert recipe.choose(parts(tmp_path, "long " * 200, ["a", "b"])) == "multi-label"
 
@@ -26,7 +28,7 @@ def test_the_shape_of_the_data_chooses(tmp_path: Path) -> None:
 def test_half_of_the_texts_decide_what_is_long(tmp_path: Path) -> None:
     """One book among messages makes no long data."""
     rows = [("short", "a"), ("long " * 5000, "b"), ("short", "b")] * 5
-    assert recipe.choose(read(write_rows(tmp_path, "a.jsonl", rows), Columns())) == "default"
+    assert recipe.choose(read(write_rows(tmp_path, "a.jsonl", rows), Columns())) == "few"
 
 
 def test_what_is_named_goes_over_the_rule(tmp_path: Path) -> None:

@@ -13,9 +13,10 @@ from tokenizers import models, pre_tokenizers
 from model import bundle
 from model.calibration import Calibration
 from model.classifier import Classifier
-from model.config import ClassifierConfig, NetworkConfig
+from model.config import ClassifierConfig, NetworkConfig, NgramKind
 from model.engine_onnx import OnnxEngine
 from model.files import Manifest
+from model.ngrams import Ngrams, find
 from model.tokenization import Tokenization
 from training.export import to_onnx
 
@@ -60,11 +61,26 @@ def weights(*, seed: int = 0) -> bytes:
 
 
 def classifier(
-    *, seed: int = 0, config: ClassifierConfig = CONFIG, calibration: Calibration = CALIBRATION
+    *,
+    seed: int = 0,
+    config: ClassifierConfig = CONFIG,
+    calibration: Calibration = CALIBRATION,
+    ngrams: Ngrams | None = None,
 ) -> Classifier:
     """The classifier that a bundle of `parts` holds."""
     tensors = weights(seed=seed)
-    return Classifier(config, tokenization(), OnnxEngine(to_onnx(NETWORK, tensors), tensors, threads=1), calibration)
+    engine = OnnxEngine(to_onnx(NETWORK, tensors), tensors, threads=1)
+    return Classifier(config, tokenization(), engine, calibration, ngrams)
+
+
+def ngrams() -> Ngrams:
+    """One that knows the words of KNOWN, and their characters, with random weights."""
+    kinds: tuple[NgramKind, ...] = ("words", "characters")
+    hashes_K = np.unique(np.concatenate([found.hash_G for found in find([KNOWN], kinds).values()]))
+    draw = np.random.default_rng(0)
+    weights_KC = draw.normal(size=(len(hashes_K), len(LABELS))).astype(np.float32)
+    idf_K, biases_C = (draw.uniform(1, 2, size).astype(np.float32) for size in (len(hashes_K), len(LABELS)))
+    return Ngrams(kinds, hashes_K, idf_K, weights_KC, biases_C)
 
 
 @cache
@@ -90,6 +106,13 @@ def multi_label_parts(thresholds: list[float]) -> bundle.Parts:
     calibration = Calibration(temperature=[1.0, 2.0, 0.5], thresholds=thresholds)
     whole = classifier(config=config, calibration=calibration)
     return replace(parts(), config=config, calibration=calibration, probes=_probes(whole))
+
+
+def parts_with_ngrams() -> bundle.Parts:
+    """The same, but with an n-gram part beside the network."""
+    config = CONFIG.model_copy(update={"ngrams": ("words", "characters")})
+    whole = classifier(config=config, ngrams=ngrams())
+    return replace(parts(), config=config, ngrams=ngrams().to_bytes(), probes=_probes(whole))
 
 
 def _probes(whole: Classifier) -> bundle.Probes:

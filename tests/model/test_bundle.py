@@ -10,6 +10,7 @@ import pytest
 
 from model import bundle, files
 from model.bundle import Bundle
+from model.config import NGRAMS
 from model.errors import BundleError
 from tests import tiny
 
@@ -64,6 +65,41 @@ def test_the_version_is_of_what_decides_an_answer(tiny_bundle: Path, tmp_path: P
     version = Bundle.open(tiny_bundle).manifest.version
     assert tiny.write(tmp_path / "other-name").version == version
     assert tiny.write(tmp_path / "other-weights", seed=1).version != version
+
+
+@pytest.fixture
+def with_ngrams(tmp_path: Path) -> Path:
+    """A bundle with an n-gram part."""
+    path = tmp_path / "with-ngrams"
+    bundle.write(path, tiny.parts_with_ngrams(), created=tiny.CREATED, commit=None)
+    return path
+
+
+def test_an_ngram_part_comes_back(with_ngrams: Path) -> None:
+    """Its scores are added: the answers are those of the classifier that was written, and not the network's."""
+    texts = ["the film was good", "very dull", "unheard"]
+    opened = Bundle.open(with_ngrams)
+    found = opened.classifier(device="cpu", threads=1).predict(texts)
+    expected = tiny.classifier(config=opened.config, ngrams=tiny.ngrams()).predict(texts)
+    assert [answer.probs for answer in found] == [answer.probs for answer in expected]
+    assert [answer.probs for answer in found] != [answer.probs for answer in tiny.classifier().predict(texts)]
+
+
+def test_other_ngrams_are_another_version(with_ngrams: Path, tiny_bundle: Path) -> None:
+    """They decide answers as the weights do."""
+    assert Bundle.open(with_ngrams).manifest.version != Bundle.open(tiny_bundle).manifest.version
+
+
+def test_an_ngram_part_that_is_missing_is_refused(with_ngrams: Path) -> None:
+    """Whether the file is gone, or the manifest doesn't list it."""
+    entries = dict(Bundle.open(with_ngrams).manifest.files)
+    (with_ngrams / NGRAMS).unlink()
+    with pytest.raises(BundleError, match=f"{NGRAMS} is missing"):
+        Bundle.open(with_ngrams)
+    entries.pop(NGRAMS)
+    rewrite_manifest(with_ngrams, files=entries)
+    with pytest.raises(BundleError, match=f"doesn't list {NGRAMS}"):
+        Bundle.open(with_ngrams)
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -20,7 +20,7 @@ from model.config import NGRAMS, WEIGHTS, ClassifierConfig
 from model.engine import Device, Engine, choose
 from model.errors import BundleError
 from model.files import Manifest
-from model.ngrams import Ngrams
+from model.ngrams import CHARACTERS_PER_TOKEN, Ngrams
 from model.tokenization import Tokenization
 
 # 2: a calibration may have a temperature a label, and thresholds. 3: a classifier may have an n-gram part.
@@ -136,7 +136,9 @@ class Bundle:
             )
         ngrams = None
         if self.config.ngrams:
-            ngrams = Ngrams.from_bytes(self.config.ngrams, self._files[NGRAMS], classes=len(self.config.labels))
+            config = self.config
+            characters = CHARACTERS_PER_TOKEN * config.max_tokens
+            ngrams = Ngrams.from_bytes(config.ngrams, characters, self._files[NGRAMS], classes=len(config.labels))
         classifier = Classifier(self.config, tokenization, engine, self.calibration, ngrams)
         self._replay(classifier)
         return classifier

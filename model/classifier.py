@@ -66,7 +66,7 @@ class Classifier:
         tokens = self._tokenization.encode(texts, truncate=truncate)
         if self._ngrams is None:
             return [Row(found) for found in tokens]
-        ngrams_NC = self._ngrams.logits([self._tokenization.bound(text)[0] for text in texts])
+        ngrams_NC = self._ngrams.logits(texts)
         return [Row(found, ngrams_C) for found, ngrams_C in zip(tokens, ngrams_NC, strict=True)]
 
     def score(self, rows: Sequence[Row], *, batch_tokens: int = BATCH_TOKENS) -> Floats:
@@ -81,12 +81,12 @@ class Classifier:
             # numpy would spread one row over all of the batch.
             if scores_BC.shape != (expected := (len(batch.indices), len(self.config.labels))):
                 raise EngineError(f"{self.engine.name} gave scores of shape {scores_BC.shape}; {expected} was expected")
-            if not np.isfinite(scores_BC).all():
-                raise EngineError(f"{self.engine.name} gave a score that is no number")
             logits_NC[batch.indices] = scores_BC
         for index, row in enumerate(rows):
             if row.ngrams_C is not None:
                 logits_NC[index] += row.ngrams_C
+        if not np.isfinite(logits_NC).all():
+            raise EngineError(f"{self.engine.name} gave a score that is no number")
         return logits_NC
 
     def predict(self, texts: Sequence[str], *, truncate: bool = True) -> list[Prediction]:

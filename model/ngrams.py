@@ -7,6 +7,7 @@ serving count them by this file alone.
 N texts, X code points of them all, G n-grams of them all, K features known, C classes.
 """
 
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -33,8 +34,14 @@ SPACE = ord(" ")
 TENSORS = ("hashes", "idf", "weights", "biases")  # of the file in a bundle
 # Code points that are hashed at once: what a core's cache holds.
 PART = 1 << 16
-# Letters, digits and the underscore of Unicode's first plane. What lies beyond, as emoji do, is a word by itself.
-IN_WORDS = np.asarray([chr(code).isalnum() or chr(code) == "_" for code in range(1 << 16)])
+# Of a text, this many characters a token that the network may read are looked at: about as far as the network gets, in
+# languages whose words have up to seven letters.
+CHARACTERS_PER_TOKEN = 8
+# Weights that are gathered at once: 16 MB. With a thousand classes a text of many words would take a gigabyte.
+BLOCK = 1 << 22
+# Letters, their marks, digits and the underscore of Unicode's first plane. What lies beyond, as emoji do, is a word by
+# itself.
+IN_WORDS = np.asarray([unicodedata.category(chr(code))[0] in "LMN" or chr(code) == "_" for code in range(1 << 16)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +50,15 @@ class Found:
 
     text_G: Places
     hash_G: Hashes
+
+
+@dataclass(frozen=True, slots=True)
+class Weighed:
+    """The known features of texts, each once a text, in the order of the texts."""
+
+    text_G: Places
+    feature_G: Places
+    value_G: Floats
 
 
 class Vocabulary:
@@ -54,45 +70,58 @@ class Vocabulary:
         self.hashes_K = hashes_K
         self.idf_K = idf_K
 
-    def weigh(self, found: Found, texts: int) -> tuple[Places, Places, Floats]:
-        """Of each known n-gram its text, its feature and its value. A text's n-grams of one kind have length 1.
-
-        An n-gram that comes twice counts twice: next to a logarithm of its count nothing was lost on four sets.
+    def weigh(self, found: Found, texts: int) -> Weighed:
+        """TF-IDF with the logarithm of the count; the values of a text have length 1, so that no word gains by being
+        said a hundred times.
         """
-        feature_G = self._feature_of[found.hash_G]
+        feature_G = self._feature_of[found.hash_G].astype(np.int64)
         known_G = feature_G >= 0
-        text_G, feature_G = found.text_G[known_G], feature_G[known_G]
-        idf_G = self.idf_K[feature_G]
-        squares_N = np.bincount(text_G, weights=np.square(idf_G, dtype=np.float64), minlength=texts)
-        return text_G, feature_G.astype(np.int64), (idf_G / np.sqrt(squares_N)[text_G]).astype(np.float32)
+        size = max(len(self.hashes_K), 1)
+        keys, counts = np.unique(found.text_G[known_G] * size + feature_G[known_G], return_counts=True)
+        text_G, feature_G = keys // size, keys % size
+        value_G = (1 + np.log(counts)) * self.idf_K[feature_G]
+        squares_N = np.bincount(text_G, weights=np.square(value_G), minlength=texts)
+        return Weighed(text_G, feature_G, (value_G / np.sqrt(squares_N)[text_G]).astype(np.float32))
 
 
 class Ngrams:
     """A linear model over hashed n-grams, whose scores are added to the network's logits."""
 
     def __init__(
-        self, kinds: Sequence[NgramKind], hashes_K: Hashes, idf_K: Floats, weights_KC: Floats, biases_C: Floats
+        self,
+        kinds: Sequence[NgramKind],
+        characters: int,
+        hashes_K: Hashes,
+        idf_K: Floats,
+        weights_KC: Floats,
+        biases_C: Floats,
     ) -> None:
+        """`characters` of each text are read, no more."""
         self._kinds = kinds
+        self._characters = characters
         self._vocabulary = Vocabulary(hashes_K, idf_K)
         self._weights_KC = weights_KC
         self._biases_C = biases_C
 
     @classmethod
-    def from_bytes(cls, kinds: Sequence[NgramKind], data: bytes, *, classes: int) -> "Ngrams":
+    def from_bytes(cls, kinds: Sequence[NgramKind], characters: int, data: bytes, *, classes: int) -> "Ngrams":
         """Raises: BundleError if `data` is no n-gram file of so many classes."""
         try:
             found = safetensors.numpy.load(data)
             hashes_K, idf_K, weights_KC, biases_C = (found[name] for name in TENSORS)
         except (safetensors.SafetensorError, KeyError, ValueError) as error:
             raise BundleError(f"{NGRAMS} can't be read: {error!r}") from error
-        shapes = {"idf": (len(hashes_K),), "weights": (len(hashes_K), classes), "biases": (classes,)}
+        shapes: dict[str, tuple[int, ...]] = {"hashes": (hashes_K.size,), "idf": (hashes_K.size,)}
+        shapes |= {"weights": (hashes_K.size, classes), "biases": (classes,)}
         for name, shape in shapes.items():
-            if found[name].shape != shape:
-                raise BundleError(f"{NGRAMS}: {name} has the shape {found[name].shape}; {shape} was expected")
+            kind = np.uint32 if name == "hashes" else np.float32
+            if found[name].shape != shape or found[name].dtype != kind:
+                raise BundleError(
+                    f"{NGRAMS}: {name} is {found[name].dtype} {found[name].shape}; {kind.__name__} {shape} was expected"
+                )
         if hashes_K.size and int(hashes_K.max()) >= 1 << BITS:
             raise BundleError(f"{NGRAMS}: a hash is {int(hashes_K.max()):,}; it must be below {1 << BITS:,}")
-        return cls(kinds, hashes_K, idf_K, weights_KC, biases_C)
+        return cls(kinds, characters, hashes_K, idf_K, weights_KC, biases_C)
 
     def to_bytes(self) -> bytes:
         """The file that `from_bytes` reads."""
@@ -103,13 +132,18 @@ class Ngrams:
         """Scores (N, C), float32. Each text's depends on nothing but that text."""
         logits_NC = np.tile(self._biases_C, (len(texts), 1))
         for start, part in parts(texts):
-            for found in find(part, self._kinds).values():
-                text_G, feature_G, value_G = self._vocabulary.weigh(found, len(part))
-                if len(text_G):
-                    first = np.flatnonzero(np.diff(text_G, prepend=-1))
-                    weighted_GC = value_G[:, None] * self._weights_KC[feature_G]
-                    logits_NC[start + text_G[first]] += np.add.reduceat(weighted_GC, first, axis=0)
+            for found in find(part, self._kinds, self._characters).values():
+                self._add(self._vocabulary.weigh(found, len(part)), logits_NC[start : start + len(part)])
         return logits_NC
+
+    def _add(self, weighed: Weighed, logits_NC: Floats) -> None:
+        size = max(1, BLOCK // logits_NC.shape[1])
+        for start in range(0, len(weighed.text_G), size):
+            block = slice(start, start + size)
+            text_G = weighed.text_G[block]
+            first = np.flatnonzero(np.diff(text_G, prepend=-1))
+            weighted_GC = weighed.value_G[block, None] * self._weights_KC[weighed.feature_G[block]]
+            logits_NC[text_G[first]] += np.add.reduceat(weighted_GC, first, axis=0)
 
 
 def parts(texts: Sequence[str]) -> Iterator[tuple[int, Sequence[str]]]:
@@ -124,15 +158,21 @@ def parts(texts: Sequence[str]) -> Iterator[tuple[int, Sequence[str]]]:
         yield start, texts[start:]
 
 
-def find(texts: Sequence[str], kinds: Sequence[NgramKind]) -> dict[NgramKind, Found]:
-    """The n-grams of these kinds, without regard to case and to how much space there is."""
-    spaced = [f" {' '.join(text.lower().split())} " for text in texts]
+def find(texts: Sequence[str], kinds: Sequence[NgramKind], characters: int) -> dict[NgramKind, Found]:
+    """The n-grams of these kinds in so many characters of each text, normalised as the tokenizer does, without regard
+    to case and to how much space there is.
+    """
+    spaced = [f" {' '.join(_normal(text[:characters]).split())} " for text in texts]
     # A lone surrogate is hashed as what it is.
     codes_X = np.frombuffer("".join(spaced).encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
     text_X = np.repeat(np.arange(len(spaced)), [len(text) for text in spaced])
     rolling = Rolling(codes_X)
     finders = {"words": _words, "characters": _characters}
     return {kind: finders[kind](codes_X, text_X, rolling) for kind in kinds}
+
+
+def _normal(text: str) -> str:
+    return unicodedata.normalize("NFKC", text).replace("’", "'").lower()
 
 
 class Rolling:

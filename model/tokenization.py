@@ -61,21 +61,16 @@ class Tokenization:
 
         Raises: TextError for the first text that would have to be cut, when `truncate` is false.
         """
-        bounded = [self.bound(text) for text in texts]
-        encodings = self._tokenizer.encode_batch_fast([text for text, _ in bounded], add_special_tokens=False)
-        rows = [self._tokens(encoding.ids, cut=cut) for encoding, (_, cut) in zip(encodings, bounded, strict=True)]
+        limit = self.max_tokens * CHARACTERS_PER_TOKEN
+        # White space is no token: runs of it must not push words out of a long text.
+        texts = [text if len(text) <= limit else " ".join(text.split()) for text in texts]
+        encodings = self._tokenizer.encode_batch_fast([text[:limit] for text in texts], add_special_tokens=False)
+        rows = [
+            self._tokens(encoding.ids, cut=len(text) > limit) for encoding, text in zip(encodings, texts, strict=True)
+        ]
         if not truncate:
             self._refuse_truncated(rows)
         return rows
-
-    def bound(self, text: str) -> tuple[str, bool]:
-        """As much of a text as is looked at, and whether it was cut: its n-grams are bound by time as well."""
-        limit = self.max_tokens * CHARACTERS_PER_TOKEN
-        if len(text) <= limit:
-            return text, False
-        # White space is no token: runs of it must not push words out of a long text.
-        text = " ".join(text.split())
-        return text[:limit], len(text) > limit
 
     def _tokens(self, ids: list[int], *, cut: bool) -> Tokens:
         kept = np.asarray(ids[: self.max_tokens] or [UNKNOWN], dtype=np.int64)

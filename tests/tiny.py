@@ -16,7 +16,7 @@ from model.classifier import Classifier
 from model.config import ClassifierConfig, NetworkConfig, NgramKind
 from model.engine_onnx import OnnxEngine
 from model.files import Manifest
-from model.ngrams import Ngrams, find
+from model.ngrams import CHARACTERS_PER_TOKEN, Ngrams, find
 from model.tokenization import Tokenization
 from training.export import to_onnx
 
@@ -76,11 +76,11 @@ def classifier(
 def ngrams() -> Ngrams:
     """One that knows the words of KNOWN, and their characters, with random weights."""
     kinds: tuple[NgramKind, ...] = ("words", "characters")
-    hashes_K = np.unique(np.concatenate([found.hash_G for found in find([KNOWN], kinds).values()]))
+    hashes_K = np.unique(np.concatenate([found.hash_G for found in find([KNOWN], kinds, 1000).values()]))
     draw = np.random.default_rng(0)
     weights_KC = draw.normal(size=(len(hashes_K), len(LABELS))).astype(np.float32)
     idf_K, biases_C = (draw.uniform(1, 2, size).astype(np.float32) for size in (len(hashes_K), len(LABELS)))
-    return Ngrams(kinds, hashes_K, idf_K, weights_KC, biases_C)
+    return Ngrams(kinds, CHARACTERS_PER_TOKEN * MAX_TOKENS, hashes_K, idf_K, weights_KC, biases_C)
 
 
 @cache

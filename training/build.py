@@ -59,7 +59,6 @@ def build(
     """Train on `splits.train`, from `encoder` where there is one; goes on from what `keeper` kept. The `partner`'s
     scores are added where they help.
 
-
     The settings are then those that `encoder.settings` gave.
     Raises: loop.Interrupted when `stopped` turned true, unless `keep_best` then says to build from the best so far.
     """

@@ -73,7 +73,13 @@ class TrainingConfig(BaseModel):
     min_count: Annotated[Count, Field(description="rarer words are read as unknown")] = 2
     max_vocabulary: Annotated[int, Field(ge=2, le=1_000_000, description="most frequent words kept")] = 40_000
     max_tokens: Annotated[
-        int, Field(ge=1, le=100_000, description="longer texts are cut here, in training and in serving")
+        int,
+        Field(
+            ge=1,
+            le=100_000,
+            description="longer texts are cut here, in training and in serving; n-grams are read in 8 times as "
+            "many characters",
+        ),
     ] = 512
 
     embedding_size: Annotated[int, Field(ge=1, le=4096, description="E")] = 192
@@ -98,7 +104,11 @@ class TrainingConfig(BaseModel):
     adversarial_norm: Annotated[float, Field(gt=0, description="length of that move, over the whole text")] = 4.0
 
     ngrams: Annotated[
-        bool, Field(description="a linear model of words, word pairs and characters beside the network, where it helps")
+        bool,
+        Field(
+            description="a linear model of words, pairs and characters beside the network, where it helps; it hears "
+            "nothing of class_weight and lowercase"
+        ),
     ] = True
 
     selection: Annotated[
@@ -148,7 +158,7 @@ class TrainingConfig(BaseModel):
 
     rival: Annotated[
         bool,
-        Field(description="fit a linear model to the same splits, and say if it is as good; many classes take minutes"),
+        Field(description="say whether the linear model alone is as good; without this and ngrams it isn't fitted"),
     ] = True
     find_label_errors: Annotated[
         bool, Field(description="look for rows of train whose labels look wrong; repeats and the like always are")

@@ -53,8 +53,12 @@ class Linear:
 class Counter:
     """Texts to a matrix of their n-grams, of the kinds named; it knows those of the texts that it was made with."""
 
-    def __init__(self, texts: Sequence[str], kinds: Sequence[NgramKind], *, most: int = MOST_FEATURES) -> None:
+    def __init__(
+        self, texts: Sequence[str], kinds: Sequence[NgramKind], characters: int, *, most: int = MOST_FEATURES
+    ) -> None:
+        """`characters` of each text are read, here and where it is served; at most `most` features are kept."""
         self.kinds = tuple(kinds)
+        self.characters = characters
         documents = np.zeros(1 << ngrams.BITS, dtype=np.int64)  # that have each hash
         for _, part in ngrams.parts(texts):
             for found in self._find(part):
@@ -71,7 +75,9 @@ class Counter:
         blocks = [sparse.csr_matrix((0, len(self.hashes_K)))]
         for _, part in ngrams.parts(texts):
             weighed = [self._vocabulary.weigh(found, len(part)) for found in self._find(part)]
-            text_G, feature_G, value_G = (np.concatenate(values) for values in zip(*weighed, strict=True))
+            text_G, feature_G, value_G = (
+                np.concatenate([getattr(kind, name) for kind in weighed]) for name in ("text_G", "feature_G", "value_G")
+            )
             shape = (len(part), len(self.hashes_K))
             blocks.append(sparse.csr_matrix((value_G.astype(np.float64), (text_G, feature_G)), shape=shape))
         return sparse.vstack(blocks, format="csr")
@@ -79,10 +85,10 @@ class Counter:
     def served(self, linear: Linear) -> Ngrams:
         """The model over these features, as it is served."""
         weights_KC, biases_C = linear.weights_KC.astype(np.float32), linear.biases_C.astype(np.float32)
-        return Ngrams(self.kinds, self.hashes_K, self.idf_K, weights_KC, biases_C)
+        return Ngrams(self.kinds, self.characters, self.hashes_K, self.idf_K, weights_KC, biases_C)
 
     def _find(self, texts: Sequence[str]) -> list[ngrams.Found]:
-        return list(ngrams.find(texts, self.kinds).values())
+        return list(ngrams.find(texts, self.kinds, self.characters).values())
 
 
 def most_features(classes: int) -> int:

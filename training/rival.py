@@ -14,7 +14,9 @@ import numpy as np
 
 from model.calibration import Flags
 from model.config import Kind, NgramKind
+from model.ngrams import CHARACTERS_PER_TOKEN
 from training import linear, metrics
+from training.config import TrainingConfig
 from training.data import Splits
 from training.evaluate import Answers, flags
 from training.linear import Counter, Linear
@@ -52,16 +54,16 @@ class Rival:
         return _decisions(self.scores(texts), self.thresholds_C, self.kind)
 
 
-def fit(splits: Splits, seed: int) -> Rival:
+def fit(splits: Splits, config: TrainingConfig) -> Rival:
     """The best on validation rows of a few linear models, fitted on train: words, or words and characters; five C."""
     started = time.perf_counter()
     targets_NC, wanted_NC = (flags(part.labels, splits.labels) for part in (splits.train, splits.validation))
     best: Rival | None = None
-    for counter in counters(splits):
+    for counter in counters(splits, config):
         train, held_out = (counter.matrix(part.texts) for part in (splits.train, splits.validation))
         # Characters are tried at the best C of words alone: on GoEmotions each fit of all labels takes a minute.
         for c in CHOICES_OF_C if best is None else (best.settings["C"],):
-            fitted = linear.fit(train, targets_NC, splits.kind, c=c, seed=seed)
+            fitted = linear.fit(train, targets_NC, splits.kind, c=c, seed=config.seed)
             scores_NC = fitted.scores(held_out)
             thresholds_C = _thresholds(scores_NC, wanted_NC, splits.kind)
             score = metrics.micro_f1(wanted_NC, _decisions(scores_NC, thresholds_C, splits.kind))
@@ -72,12 +74,13 @@ def fit(splits: Splits, seed: int) -> Rival:
     return replace(best, seconds=round(time.perf_counter() - started, 1))
 
 
-def counters(splits: Splits) -> list[Counter]:
+def counters(splits: Splits, config: TrainingConfig) -> list[Counter]:
     """Of the n-grams of train: words, and if they don't take too long, words and characters."""
     texts = splits.train.texts
     most = linear.most_features(len(splits.labels))
     few = sum(map(len, texts)) <= linear.MOST_CHARACTERS
-    return [Counter(texts, kinds, most=most) for kinds in FEATURES if few or "characters" not in kinds]
+    characters = CHARACTERS_PER_TOKEN * config.max_tokens
+    return [Counter(texts, kinds, characters, most=most) for kinds in FEATURES if few or "characters" not in kinds]
 
 
 def compare(rival: Rival, answers: Answers, texts: Sequence[str], *, split: str, seed: int) -> dict[str, Any]:

@@ -150,9 +150,9 @@ def _tell(console: Console, splits: Splits, device: torch.device, recipe: str | 
 
 def _fit_rival(splits: Splits, config: TrainingConfig, console: Console) -> Rival:
     """Before the training, as it is quick: a person sees what is to be beaten, and a fault costs no hours."""
-    linear = rival.fit(splits, config.seed)
+    linear = rival.fit(splits, config)
     score, seconds = linear.settings["held_out_score"], linear.seconds
-    progress.say(console, f"the rival: {rival.NAME}, {score:.2%} on held-out rows after {seconds:g} s")
+    progress.say(console, f"a linear model ({rival.NAME}): {score:.2%} on validation after {seconds:g} s")
     return linear
 
 

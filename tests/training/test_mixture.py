@@ -55,3 +55,34 @@ def test_without_rows_there_is_no_mixture() -> None:
     """Nothing says how much either is worth."""
     nothing_NC = np.zeros((0, 3))
     assert mixture.fit(nothing_NC, nothing_NC, nothing_NC.astype(bool), "single-label") is None
+
+
+@pytest.mark.parametrize("rows", [10, 30, 100])
+def test_on_few_rows_noise_is_rarely_believed(rows: int) -> None:
+    """Forty draws of two classes: without the demand for evidence half and more were."""
+    believed = 0
+    for seed in range(40):
+        targets_NC = np.eye(2, dtype=bool)[np.random.default_rng(seed).integers(2, size=rows)]
+        network_NC = 2 * scores(1, targets_NC, seed=seed + 100)
+        noise_NC = np.random.default_rng(seed + 200).normal(size=targets_NC.shape)
+        found = mixture.fit(network_NC, noise_NC, targets_NC, "single-label")
+        believed += found is not None
+    assert believed <= 4
+
+
+def test_no_opinion_is_turned_round(targets_NC: np.ndarray, kind: Kind) -> None:
+    """A network that is always wrong keeps a trace of its sign, a linear model of that kind is left out."""
+    wrong_NC, right_NC = scores(1, 1.0 - targets_NC, seed=1), scores(1, targets_NC, seed=2)
+    found = mixture.fit(wrong_NC, right_NC, targets_NC, kind)
+    assert found is not None
+    assert 0 < found.network < 0.01 < found.linear
+    assert mixture.fit(right_NC, wrong_NC, targets_NC, kind) is None
+
+
+def test_rows_that_are_all_right_make_no_factor_endless() -> None:
+    """Where everything is told apart, likelihood alone would rise for ever."""
+    targets_NC = np.eye(3, dtype=bool)[np.arange(60) % 3]
+    for strength in (0.1, 1.0, 30.0):
+        found = mixture.fit(0.01 * scores(1, targets_NC, seed=1), strength * targets_NC, targets_NC, "single-label")
+        assert found is None or max(found.network, found.linear) < 100
+    assert mixture.fit(1000.0 * targets_NC, 1.0 * targets_NC, targets_NC, "single-label") is None

@@ -55,7 +55,7 @@ def answers(targets_NC: Flags, decided_NC: Flags, labels: list[str], kind: Kind 
 def test_the_rival_learns_what_words_and_pairs_tell(kind: str, request: pytest.FixtureRequest) -> None:
     """In data of either kind: every row of test, by settings that are told."""
     found: Splits = request.getfixturevalue(kind)
-    fitted = rival.fit(found, seed=0)
+    fitted = rival.fit(found, TrainingConfig())
     assert found.test is not None
     assert (fitted.decide(found.test.texts) == flags(found.test.labels, found.labels)).mean() > 0.97
     assert fitted.settings["C"] in rival.CHOICES_OF_C
@@ -64,7 +64,7 @@ def test_the_rival_learns_what_words_and_pairs_tell(kind: str, request: pytest.F
 
 def test_the_seed_fixes_the_rival(single: Splits) -> None:
     """The same weights, to the bit."""
-    first, again = (rival.fit(single, seed=3).linear for _ in range(2))
+    first, again = (rival.fit(single, TrainingConfig(seed=3)).linear for _ in range(2))
     assert (first.weights_KC == again.weights_KC).all()
 
 
@@ -74,7 +74,7 @@ def test_the_seed_fixes_the_rival(single: Splits) -> None:
 )
 def test_the_verdict_follows_the_interval(single: Splits, right: float, sign: int, verdict: str) -> None:
     """Against an LSTM that is always right, and one that mostly is wrong."""
-    fitted = rival.fit(single, seed=0)
+    fitted = rival.fit(single, TrainingConfig())
     assert single.test is not None
     targets_NC = flags(single.test.labels, single.labels)
     wrong_N1 = np.arange(len(targets_NC))[:, None] >= right * len(targets_NC)
@@ -101,7 +101,7 @@ def test_an_lstm_that_is_better_is_said_to_be(single: Splits) -> None:
         dropped=0,
     )
     found = rival.compare(
-        rival.fit(shuffled, seed=0),
+        rival.fit(shuffled, TrainingConfig()),
         answers(targets_NC, targets_NC, single.labels),
         [text.replace(" ", "  ") + "?" for text in reversed(single.train.texts)],
         split="valid",
@@ -113,7 +113,7 @@ def test_an_lstm_that_is_better_is_said_to_be(single: Splits) -> None:
 
 def test_several_labels_are_compared_by_micro_f1(multi: Splits) -> None:
     """A row without labels, and one of both, count by their labels."""
-    fitted = rival.fit(multi, seed=0)
+    fitted = rival.fit(multi, TrainingConfig())
     assert multi.test is not None
     targets_NC = flags(multi.test.labels, multi.labels)
     ours = answers(targets_NC, targets_NC, multi.labels, kind="multi-label")
@@ -132,7 +132,7 @@ def test_the_interval_is_that_of_a_paired_difference() -> None:
 def test_a_class_that_train_lacks_or_fills_is_no_fault() -> None:
     """A label of every row is always a yes, one of none a no."""
     texts = ["one two", "two three", "three four"]
-    features = linear.Counter(texts, ("words",)).matrix(texts)
+    features = linear.Counter(texts, ("words",), 100).matrix(texts)
     targets_NC = np.array([[1, 0, 1], [1, 0, 0], [1, 0, 1]], dtype=np.bool_)
     fitted = linear.fit(features, targets_NC, "multi-label", c=1.0, seed=0)
     assert ((fitted.scores(features) > 0)[:, :2] == [True, False]).all()

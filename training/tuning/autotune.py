@@ -21,7 +21,7 @@ from training.config import TrainingConfig
 from training.data import Parts, Splits
 from training.errors import ConfigError, TrainingError
 from training.tuning import space, trials
-from training.tuning.budget import Budget
+from training.tuning.budget import Budget, cost, largest_ngrams
 from training.tuning.search import Builder, Clock, Limits, Search
 from training.tuning.trials import Trials
 
@@ -29,7 +29,8 @@ from training.tuning.trials import Trials
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What a search made, as its closing JSON line says it. `validation` is the score that the base recipe selects
-    by, of the bundle; `baseline_validation` the base recipe's, None where that had no trial to its end.
+    by, of the network alone, as n-grams come after it; `baseline_validation` the base recipe's, None where that had
+    no trial to its end.
     """
 
     bundle: str
@@ -74,6 +75,7 @@ def autotune(
     # The final run does it again; but who has to mend the data wants to know it now, and how long it takes counts.
     checked = check.check(parts, seed=base.seed, find_label_errors=base.find_label_errors, keep_texts=base.keep_texts)
     progress.show_check(console, checked)
+    base = _within(limits.budget, splits, base, console)
     kept = _trials(folder, base, splits, limits, resume=resume)
     taken_up = kept.chosen is not None
     _refuse_other_run(out, overwrite=overwrite, taken_up=taken_up)
@@ -111,6 +113,19 @@ def autotune(
         baseline_validation=kept.baseline.value if kept.baseline is not None else None,
         seconds=round(clock() - started, 1),
     )
+
+
+def _within(budget: Budget, splits: Splits, base: TrainingConfig, console: Console) -> TrainingConfig:
+    """The base recipe, without n-grams if with them it would be larger than a bundle may be."""
+    if not base.ngrams or budget.max_mb is None:
+        return base
+    with_ngrams = cost(splits, base, largest_ngrams(splits, base))
+    if with_ngrams.mb <= budget.max_mb:
+        return base
+    progress.say(
+        console, f"with n-grams a bundle may come to {with_ngrams.mb:.1f} MB; as {budget} is the limit, it goes without"
+    )
+    return base.model_copy(update={"ngrams": False})
 
 
 def _check_place(out: Path, *, overwrite: bool, resume: bool) -> Path:

@@ -81,9 +81,9 @@ def cost(splits: Splits, config: TrainingConfig, ngrams: Ngrams | None) -> Cost:
     return Cost(size / 1e6, us_per_text(classifier, splits.validation.texts[:TEXTS]))
 
 
-def largest_ngrams(splits: Splits) -> Ngrams:
+def largest_ngrams(splits: Splits, config: TrainingConfig) -> Ngrams:
     """An n-gram part that reads all that any may. Whether the classifier gets one is known after its training."""
-    counter, classes = rival.counters(splits)[-1], len(splits.labels)
+    counter, classes = rival.counters(splits, config)[-1], len(splits.labels)
     return counter.served(Linear(np.zeros((len(counter.hashes_K), classes)), np.zeros(classes)))
 
 

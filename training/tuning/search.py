@@ -105,7 +105,7 @@ class Search:
 
     @cached_property
     def _ngrams(self) -> Ngrams | None:
-        return budget.largest_ngrams(self._splits) if self._kept.base.ngrams else None
+        return budget.largest_ngrams(self._splits, self._kept.base) if self._kept.base.ngrams else None
 
     def run(self, *, deadline: float, reading_s: float, offer: Callable[[], bool]) -> None:
         """Fill the trials, one of them complete at least. `reading_s`: what the final run takes to read and check data.
@@ -213,7 +213,7 @@ class Search:
         evaluate.report(evaluate.answer(built.classifier, self._splits.validation))
         judged = self._clock()
         if self._kept.base.rival or self._kept.base.ngrams:
-            rival.fit(self._splits, self._kept.base.seed)
+            rival.fit(self._splits, self._kept.base)
         test = self._splits.test
         rows = len(self._splits.validation) + (len(test) if test is not None else 0)
         return (judged - started) * rows / len(self._splits.validation) + self._clock() - judged

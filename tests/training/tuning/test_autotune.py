@@ -314,13 +314,26 @@ def test_a_search_of_failures_only_ends(rows: Path, tmp_path: Path, base: Traini
 def test_a_budget_of_bytes_is_kept(rows: Path, tmp_path: Path, base: TrainingConfig, built: Built) -> None:
     """Trials over it aren't trained; the bundle's files are within it."""
     splits = data.split(data.read(rows, Columns()), base)
-    own = budget.cost(splits, base, budget.largest_ngrams(splits) if base.ngrams else None)
+    own = budget.cost(splits, base, budget.largest_ngrams(splits, base) if base.ngrams else None)
     limit = Budget(max_mb=own.mb + 0.005)
     builder = Builder(built)
     out = tmp_path / "tuned"
     found = search(rows, out, base, builder, count=8, limit=limit)
     assert len(builder.configs) < found.trials == 8
     assert sum(path.stat().st_size for path in out.iterdir()) / 1e6 <= own.mb + 0.005
+
+
+def test_a_budget_too_small_for_ngrams_goes_without(
+    rows: Path, tmp_path: Path, base: TrainingConfig, built: Built
+) -> None:
+    """The network fits, and is searched for; that there will be no n-grams is said."""
+    splits = data.split(data.read(rows, Columns()), base)
+    limit = Budget(max_mb=budget.cost(splits, base, None).mb + 0.001)
+    builder, console = Builder(built), Console(file=io.StringIO(), width=500)
+    with_ngrams = base.model_copy(update={"ngrams": True})
+    search(rows, tmp_path / "tuned", with_ngrams, builder, count=2, limit=limit, console=console)
+    assert not any(config.ngrams for config in builder.configs)
+    assert "it goes without" in console.file.getvalue()
 
 
 @pytest.mark.parametrize("limit", [Budget(max_mb=0.01), Budget(max_us_per_text=0.1)], ids=["size", "speed"])

@@ -89,6 +89,8 @@ def run(
     )
     progress.show_check(console, checked)
     _tell(console, splits, chosen, recipe)
+    if given is not None:
+        _warn_of_seen(console, encoder, given.seen(splits))
     linear = _fit_rival(splits, config, console) if config.rival or config.ngrams else None
     made = None
     if own is not None and pretraining is not None:
@@ -113,7 +115,7 @@ def run(
         built=built,
         judged=judged,
         rival=compared,
-        encoder=_origin(given, made),
+        encoder=_origin(given, made, splits),
         device=chosen,
         seconds=time.perf_counter() - started,
     )
@@ -146,6 +148,13 @@ def _tell(console: Console, splits: Splits, device: torch.device, recipe: str | 
             f"left out {splits.dropped:,} rows whose texts are in a later split too, of train, calibration, validation "
             "and test (drop_repeats=false keeps them)",
         )
+
+
+def _warn_of_seen(console: Console, encoder: Path | None, seen: Mapping[str, int]) -> None:
+    if any(seen.values()):
+        rows = ", ".join(f"{name} {count:,}" for name, count in seen.items())
+        said = f"warning: {encoder} learnt from texts that judge this classifier, whose figures may flatter it: {rows}"
+        progress.say(console, said, style="yellow")
 
 
 def _fit_rival(splits: Splits, config: TrainingConfig, console: Console) -> Rival:
@@ -193,11 +202,14 @@ def _build(
         raise place.Stopped from None
 
 
-def _origin(encoder: Encoder | None, made: Pretrained | None) -> dict[str, Any] | None:
-    """What the classifier started from: an encoder by its version, with its figures where it was made in this run."""
-    if made is not None:
-        return made.document()
-    return {"version": encoder.version} if encoder is not None else None
+def _origin(encoder: Encoder | None, made: Pretrained | None, splits: Splits) -> dict[str, Any] | None:
+    """What the classifier started from: an encoder by its version, with its figures where it was made in this run, and
+    how many of the texts that judge the classifier it had learnt from.
+    """
+    if encoder is None:
+        return None
+    known = made.document() if made is not None else {"version": encoder.version}
+    return {**known, "seen": encoder.seen(splits)}
 
 
 def _compare(linear: Rival, judged: Mapping[str, Judged], config: TrainingConfig) -> dict[str, Any]:

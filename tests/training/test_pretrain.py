@@ -83,11 +83,39 @@ def test_a_classifier_starts_from_it(data: Path, pretrained: tuple[Path, dict[st
     done = lembra("train", data, "--out", out, *TRAIN, "--set", "hidden_size=30", "--encoder", pretrained[0])
     assert done.exit_code == 0, done.output
     bundle = Bundle.open(out)
-    assert bundle.report["encoder"] == {"version": pretrained[1]["version"]}
+    assert bundle.report["encoder"]["version"] == pretrained[1]["version"]
     settings = config.load(out / "recipe.toml", [])
     assert (bundle.config.network.hidden_size, settings.hidden_size, settings.pretrain_epochs) == (8, 8, 0)
     assert '"splendid"' in (out / "tokenizer.json").read_text()
     bundle.classifier(device="cpu")
+
+
+def test_an_encoder_that_learnt_from_judging_texts_is_told(
+    data: Path, pretrained: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    """Rows that the run holds out of a train file which the encoder has read: by split, in a line and in the report."""
+    out = tmp_path / "bundle"
+    done = lembra("train", data, "--out", out, *TRAIN, "--encoder", pretrained[0])
+    assert done.exit_code == 0, done.output
+    report = Bundle.open(out).report
+    seen, splits = report["encoder"]["seen"], report["data"]["splits"]
+    assert set(seen) == {"validation", "calibration"}
+    # The encoder held a text out of its own training, which may be one of them.
+    assert sum(seen.values()) >= splits["validation"]["rows"] + splits["calibration"]["rows"] - 1
+    (line,) = (line for line in done.stderr.splitlines() if "may flatter" in line)
+    assert line.startswith(f"warning: {pretrained[0]} learnt from texts that judge this classifier")
+    assert line.endswith(f": validation {seen['validation']}, calibration {seen['calibration']}")
+
+
+def test_an_encoder_of_a_folder_with_valid_and_test_has_seen_none_of_them(tmp_path: Path) -> None:
+    """Though its train file repeats some: they were left out, and nothing is warned of."""
+    for name, rows in (("train", ROWS), ("valid", ROWS[:12]), ("test", ROWS[12:20])):
+        write_rows(tmp_path, f"{name}.jsonl", rows)
+    assert lembra("pretrain", tmp_path, "--out", tmp_path / "encoder", *QUICK).exit_code == 0
+    done = lembra("train", tmp_path, "--out", tmp_path / "bundle", *TRAIN, "--encoder", tmp_path / "encoder")
+    assert (done.exit_code, "may flatter" in done.stderr) == (0, False), done.output
+    seen = Bundle.open(tmp_path / "bundle").report["encoder"]["seen"]
+    assert seen == {"validation": 0, "calibration": 0, "test": 0}
 
 
 def test_a_run_pretrains_by_itself(data: Path, tmp_path: Path) -> None:
@@ -98,6 +126,8 @@ def test_a_run_pretrains_by_itself(data: Path, tmp_path: Path) -> None:
     assert "pretrained: on held-out text perplexity" in done.stderr
     found = Bundle.open(out)
     assert found.report["encoder"]["held_out"]["after"]["words"] > 0
+    assert found.report["encoder"]["seen"] == {"validation": 0, "calibration": 0}
+    assert "may flatter" not in done.stderr
     given = ("--recipe", out / "recipe.toml", "--device", "cpu", "--no-track")
     assert lembra("train", data, "--out", tmp_path / "again", *given).exit_code == 0
     assert Bundle.open(tmp_path / "again").manifest.version == found.manifest.version

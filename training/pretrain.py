@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from training import build, loop, place, progress, provenance
+from training import build, loop, place, precision, progress, provenance
 from training.checkpoint import Checkpoints
 from training.config import TrainingConfig
 from training.pretraining import make, texts
@@ -53,8 +53,8 @@ def pretrain(
     started = time.perf_counter()
     place.check_place(out, overwrite=overwrite, what="encoder")
     chosen = build.choose_device(device)
-    threads, epochs = config.threads or torch.get_num_threads(), config.pretrain_epochs or EPOCHS
-    config = config.model_copy(update={"threads": threads, "pretrain_epochs": epochs})
+    epochs = config.pretrain_epochs or EPOCHS
+    config = precision.resolved(config.model_copy(update={"pretrain_epochs": epochs}), chosen)
     found = texts.read(source, columns, seed=config.seed)
     kept = checkpoints(out, config, found, chosen, overwrite=overwrite, resume=resume)
     made = learn(found, config, kept, device=chosen, console=console)

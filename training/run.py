@@ -24,9 +24,13 @@ from training.pretraining.encoder import RECIPE, Encoder
 from training.pretraining.make import Pretrained
 from training.pretraining.texts import of_splits
 from training.reading import Columns
+from training.recipe import check_start
 from training.report import document, page
 from training.report.document import Run
 from training.rival import Rival
+
+# Settings as this machine takes them, for a search too: its trials are run again by `run`.
+resolved = precision.resolved
 
 PROBES = 8
 PAGE = "report.html"
@@ -70,12 +74,13 @@ def run(
     declined.
     """
     started = time.perf_counter()
+    check_start(config, encoder)
     place.check_place(out, overwrite=overwrite)
     chosen = build.choose_device(device)
     config = resolved(config, chosen)
     given = Encoder.open(encoder) if encoder is not None else None
     if given is not None:
-        config = given.settings(config).model_copy(update={"pretrain_epochs": 0})
+        config = given.settings(config)
 
     splits = data.split(parts, config)
     own = of_splits(parts, splits, seed=config.seed) if config.pretrain_epochs else None
@@ -128,13 +133,6 @@ def run(
     _show(console, facts)
     seconds = round(time.perf_counter() - started, 1)
     return Outcome(str(out), manifest.version, recipe, metrics, seconds, round(built.fitted.tokens_per_s))
-
-
-def resolved(config: TrainingConfig, device: torch.device) -> TrainingConfig:
-    """With what this machine makes of it, so that the recipe in the bundle repeats the run."""
-    bfloat16 = precision.takes_bfloat16(device, config)
-    threads = config.threads or torch.get_num_threads()
-    return config.model_copy(update={"threads": threads, "precision": "bfloat16" if bfloat16 else "float32"})
 
 
 def _tell(console: Console, splits: Splits, device: torch.device, recipe: str | None) -> None:

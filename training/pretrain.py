@@ -74,10 +74,19 @@ def pretrain(
 
 
 def checkpoints(
-    out: Path, config: TrainingConfig, found: Texts, device: torch.device, *, overwrite: bool, resume: bool
+    out: Path, config: TrainingConfig, found: Texts | None, device: torch.device, *, overwrite: bool, resume: bool
 ) -> Checkpoints:
-    """Where the pretraining for `out` keeps its state; what is there is taken up, or refused. Raises: TrainingError."""
+    """Where the pretraining for `out` keeps its state; what is there is taken up, or refused.
+
+    Without texts there is no pretraining: what an earlier one left is only to be deleted, at once with `overwrite`
+    alone, else when `out` is written. Raises: TrainingError.
+    """
     folder = place.beside(out, place.RUN_FOLDER)
+    if found is None:
+        left = Checkpoints(folder, {}, name=CHECKPOINT)
+        if overwrite and not resume:
+            left.delete()
+        return left
     kept = Checkpoints(folder, make.identity(config, found, device), name=CHECKPOINT)
     return place.take_up(out, kept, overwrite=overwrite, resume=resume)
 

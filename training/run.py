@@ -88,7 +88,7 @@ def run(
     taken_up = {"overwrite": overwrite, "resume": resume}
     kept = Checkpoints(place.beside(out, place.RUN_FOLDER), build.identity(config, splits, encoder=start))
     place.take_up(out, kept, **taken_up)
-    pretraining = pretrain.checkpoints(out, config, own, chosen, **taken_up) if own is not None else None
+    pretraining = pretrain.checkpoints(out, config, own, chosen, **taken_up)
     checked = check.check(
         parts, seed=config.seed, find_label_errors=config.find_label_errors, keep_texts=config.keep_texts
     )
@@ -98,7 +98,7 @@ def run(
         _warn_of_seen(console, encoder, given.seen(splits))
     linear = _fit_rival(splits, config, console) if config.rival or config.ngrams else None
     made = None
-    if own is not None and pretraining is not None:
+    if own is not None:
         made = pretrain.learn(own, config, pretraining, device=chosen, console=console)
         given = made.encoder
     tracked = tracking.tracker(kept.folder, out.name, config, console, on=track)
@@ -126,8 +126,7 @@ def run(
     )
     manifest = _write(out, facts, console, overwrite=overwrite)
     kept.delete()
-    if pretraining is not None:
-        pretraining.delete()
+    pretraining.delete()
     metrics = {name: found.report.summary() for name, found in judged.items()}
     tracked.result(metrics)
     _show(console, facts)

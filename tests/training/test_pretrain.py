@@ -203,6 +203,31 @@ def test_a_run_that_was_stopped_while_it_pretrained_or_after_goes_on(data: Path,
     assert len(versions) == 1
 
 
+@pytest.mark.parametrize("option", ["--force", "--resume"])
+def test_what_an_abandoned_pretraining_left_goes(data: Path, tmp_path: Path, option: str) -> None:
+    """When a bundle of that name is written without pretraining; with --force before the training begins."""
+    left = tmp_path / ".bundle.run" / pretrain.CHECKPOINT
+    left.parent.mkdir()
+    left.write_bytes(b"of another run")
+    settings = config.load("debug", [*SMALL, "rival=false", "find_label_errors=false", "pretrain_epochs=0"])
+    parts, out, force = read(data, Columns()), tmp_path / "bundle", option == "--force"
+    console = Interrupting("epoch 1 ", 1)
+    with pytest.raises(place.Stopped):
+        run.run(parts, out, settings, device="cpu", console=console, overwrite=force, resume=not force, track=False)
+    assert left.exists() != force
+    assert lembra("train", data, "--out", out, *TRAIN, "--set", "pretrain_epochs=0", "--resume").exit_code == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+
+
+def test_an_empty_checkpoint_is_refused_with_the_reason(data: Path, tmp_path: Path) -> None:
+    """A disk that was full may leave one."""
+    left = tmp_path / ".encoder.run" / pretrain.CHECKPOINT
+    left.parent.mkdir()
+    left.touch()
+    refused = lembra("pretrain", data, "--out", tmp_path / "encoder", *QUICK, "--resume")
+    assert (refused.exit_code, "can't be read: it is empty; --force" in refused.stderr) == (2, True)
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
@@ -234,7 +259,7 @@ def test_an_encoder_never_replaces_a_bundle(
 
 
 def test_a_search_does_not_pretrain(data: Path, tmp_path: Path) -> None:
-    """Each of its trials would: it is refused before anything is read."""
+    """Each of its trials would: it is refused before the first."""
     with pytest.raises(ConfigError, match="pretrain_epochs must be 0"):
         autotune.autotune(
             read(data, Columns()),

@@ -86,11 +86,11 @@ class Encoder:
             raise BundleError(f"{path} is a bundle; an encoder is what `lembra pretrain` writes")
         _, found = files.read(path, newest=FORMAT, required=(*DECISIVE, REPORT, RECIPE))
         config = files.parse(path / CONFIG, EncoderConfig, found[CONFIG])
-        weights = safetensors.torch.load(found[WEIGHTS])
+        weights = _tensors(path / WEIGHTS, found[WEIGHTS])
         shapes = {name: tuple(value.shape) for name, value in weights.items()}
         if shapes != config.shapes():
             raise BundleError(f"{path / WEIGHTS} has tensors of other names or sizes than {path / CONFIG} says")
-        encoder = cls(config, files.text(path / TOKENIZER, found[TOKENIZER]), weights)
+        encoder = cls(config, _tokenizer(path / TOKENIZER, found[TOKENIZER]), weights)
         if len(encoder.vocabulary) != config.vocabulary_size:
             raise BundleError(
                 f"{path / TOKENIZER} has {len(encoder.vocabulary):,} tokens; {config.vocabulary_size:,} have vectors"
@@ -163,6 +163,22 @@ class Encoder:
             WEIGHTS: safetensors.torch.save(dict(self.weights)),
             TOKENIZER: self.tokenizer.encode(),
         }
+
+
+def _tensors(file: Path, data: bytes) -> dict[str, Tensor]:
+    try:
+        return safetensors.torch.load(data)
+    except Exception as error:  # the library's own, and torch's for a type that it doesn't know
+        raise BundleError(f"{file} can't be read: {error}") from error
+
+
+def _tokenizer(file: Path, data: bytes) -> str:
+    text = files.text(file, data)
+    try:
+        tokenizers.Tokenizer.from_str(text)
+    except Exception as error:  # the library raises bare Exception
+        raise BundleError(f"{file} can't be read: {error}") from error
+    return text
 
 
 def hashes(texts: Iterable[str]) -> Tensor:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from model import files
 from model.bundle import Bundle
 from model.config import NetworkConfig
 from model.errors import BundleError
@@ -55,6 +56,19 @@ def test_a_flipped_bit_is_refused_by_name(written: Path, tmp_path: Path, name: s
     (path / name).write_bytes(data)
     with pytest.raises(BundleError, match=name):
         Encoder.open(path)
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "tokenizer.json"])
+@pytest.mark.parametrize("content", [b"", b"{}", b"\xff" * 40])
+def test_what_a_library_cannot_read_is_refused_by_name(
+    written: Path, tmp_path: Path, name: str, content: bytes
+) -> None:
+    """Though its hash is right: in one of our own errors."""
+    found = {name: (written / name).read_bytes() for name in FILES if name != "manifest.json"} | {name: content}
+    created, given = datetime(2026, 1, 2, tzinfo=UTC), {"number": 1, "version": "0", "commit": None}
+    files.write(tmp_path / "small", found, **given, created=created, overwrite=False, check=lambda path: path)
+    with pytest.raises(BundleError, match=name):
+        Encoder.open(tmp_path / "small")
 
 
 def test_it_knows_which_texts_it_learnt_from(encoder: Encoder) -> None:

@@ -116,7 +116,7 @@ def train(
 
         if out is None and not print_recipe:
             raise ConfigError("--out is missing: the bundle to write, such as bundles/NAME")
-        recipes.check(recipe, settings or [], seed=seed)
+        recipes.check(recipe, settings or [], seed=seed, encoder=encoder)
         parts = read(data if data is not None else SAMPLE, Columns(text_column, label_column, separator))
         chosen, resolved = recipes.load(recipe, settings or [], parts, seed=seed)
         if out is None or print_recipe:

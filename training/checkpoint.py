@@ -82,7 +82,7 @@ class Checkpoints:
         try:
             found = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:  # torch and zipfile raise many kinds
-            raise TrainingError(f"{path} can't be read: {error}; --force starts over") from error
+            raise TrainingError(f"{path} can't be read: {_unread(path, error)}; --force starts over") from error
         if found.get("format") != FORMAT:
             raise TrainingError(f"{path} is of another version; --force starts over")
         self._refuse_other(path, found["identity"])
@@ -101,6 +101,11 @@ class Checkpoints:
         if names:
             shown = ", ".join(f"{name} was {identity.get(name)!r}, is {self._identity.get(name)!r}" for name in names)
             raise TrainingError(f"{path} is of another run: {shown}; --force starts over")
+
+
+def _unread(path: Path, error: Exception) -> str:
+    """Of a file that ends at once torch's error says nothing."""
+    return "it is empty" if not path.stat().st_size else str(error) or type(error).__name__
 
 
 def _reason(error: BaseException) -> str:

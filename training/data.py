@@ -3,6 +3,7 @@
 import hashlib
 import os
 import random
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -195,8 +196,10 @@ def check_fits(path: Path, examples: Examples, config: ClassifierConfig) -> None
 
 
 def folded(text: str) -> str:
-    """What is the same for texts that differ in case and white space only."""
-    return " ".join(text.split()).casefold()
+    """What is the same for texts that differ in case and white space only, and in what the tokenizer reads as one: the
+    forms of a character (NFKC), and the two apostrophes.
+    """
+    return " ".join(unicodedata.normalize("NFKC", text).replace("’", "'").split()).casefold()
 
 
 def _without(examples: Examples, others: Sequence[Examples]) -> Examples:

@@ -23,3 +23,10 @@ def takes_bfloat16(device: torch.device, config: TrainingConfig) -> bool:
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(torch.cpu._is_amx_tile_supported())
+
+
+def resolved(config: TrainingConfig, device: torch.device) -> TrainingConfig:
+    """With what this machine makes of it, its threads too, so that the recipe that is kept repeats the run."""
+    threads = config.threads or torch.get_num_threads()
+    bfloat16 = takes_bfloat16(device, config)
+    return config.model_copy(update={"threads": threads, "precision": "bfloat16" if bfloat16 else "float32"})

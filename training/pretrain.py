@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from training import build, loop, place, progress, provenance
+from training import build, loop, place, precision, progress, provenance
 from training.checkpoint import Checkpoints
 from training.config import TrainingConfig
 from training.pretraining import make, texts
@@ -53,8 +53,8 @@ def pretrain(
     started = time.perf_counter()
     place.check_place(out, overwrite=overwrite, what="encoder")
     chosen = build.choose_device(device)
-    threads, epochs = config.threads or torch.get_num_threads(), config.pretrain_epochs or EPOCHS
-    config = config.model_copy(update={"threads": threads, "pretrain_epochs": epochs})
+    epochs = config.pretrain_epochs or EPOCHS
+    config = precision.resolved(config.model_copy(update={"pretrain_epochs": epochs}), chosen)
     found = texts.read(source, columns, seed=config.seed)
     kept = checkpoints(out, config, found, chosen, overwrite=overwrite, resume=resume)
     made = learn(found, config, kept, device=chosen, console=console)
@@ -74,10 +74,19 @@ def pretrain(
 
 
 def checkpoints(
-    out: Path, config: TrainingConfig, found: Texts, device: torch.device, *, overwrite: bool, resume: bool
+    out: Path, config: TrainingConfig, found: Texts | None, device: torch.device, *, overwrite: bool, resume: bool
 ) -> Checkpoints:
-    """Where the pretraining for `out` keeps its state; what is there is taken up, or refused. Raises: TrainingError."""
+    """Where the pretraining for `out` keeps its state; what is there is taken up, or refused.
+
+    Without texts there is no pretraining: what an earlier one left is only to be deleted, at once with `overwrite`
+    alone, else when `out` is written. Raises: TrainingError.
+    """
     folder = place.beside(out, place.RUN_FOLDER)
+    if found is None:
+        left = Checkpoints(folder, {}, name=CHECKPOINT)
+        if overwrite and not resume:
+            left.delete()
+        return left
     kept = Checkpoints(folder, make.identity(config, found, device), name=CHECKPOINT)
     return place.take_up(out, kept, overwrite=overwrite, resume=resume)
 

@@ -24,9 +24,13 @@ from training.pretraining.encoder import RECIPE, Encoder
 from training.pretraining.make import Pretrained
 from training.pretraining.texts import of_splits
 from training.reading import Columns
+from training.recipe import check_start
 from training.report import document, page
 from training.report.document import Run
 from training.rival import Rival
+
+# Settings as this machine takes them, for a search too: its trials are run again by `run`.
+resolved = precision.resolved
 
 PROBES = 8
 PAGE = "report.html"
@@ -70,12 +74,13 @@ def run(
     declined.
     """
     started = time.perf_counter()
+    check_start(config, encoder)
     place.check_place(out, overwrite=overwrite)
     chosen = build.choose_device(device)
     config = resolved(config, chosen)
     given = Encoder.open(encoder) if encoder is not None else None
     if given is not None:
-        config = given.settings(config).model_copy(update={"pretrain_epochs": 0})
+        config = given.settings(config)
 
     splits = data.split(parts, config)
     own = of_splits(parts, splits, seed=config.seed) if config.pretrain_epochs else None
@@ -83,15 +88,17 @@ def run(
     taken_up = {"overwrite": overwrite, "resume": resume}
     kept = Checkpoints(place.beside(out, place.RUN_FOLDER), build.identity(config, splits, encoder=start))
     place.take_up(out, kept, **taken_up)
-    pretraining = pretrain.checkpoints(out, config, own, chosen, **taken_up) if own is not None else None
+    pretraining = pretrain.checkpoints(out, config, own, chosen, **taken_up)
     checked = check.check(
         parts, seed=config.seed, find_label_errors=config.find_label_errors, keep_texts=config.keep_texts
     )
     progress.show_check(console, checked)
     _tell(console, splits, chosen, recipe)
+    if given is not None:
+        _warn_of_seen(console, encoder, given.seen(splits))
     linear = _fit_rival(splits, config, console) if config.rival or config.ngrams else None
     made = None
-    if own is not None and pretraining is not None:
+    if own is not None:
         made = pretrain.learn(own, config, pretraining, device=chosen, console=console)
         given = made.encoder
     tracked = tracking.tracker(kept.folder, out.name, config, console, on=track)
@@ -113,26 +120,18 @@ def run(
         built=built,
         judged=judged,
         rival=compared,
-        encoder=_origin(given, made),
+        encoder=_origin(given, made, splits),
         device=chosen,
         seconds=time.perf_counter() - started,
     )
     manifest = _write(out, facts, console, overwrite=overwrite)
     kept.delete()
-    if pretraining is not None:
-        pretraining.delete()
+    pretraining.delete()
     metrics = {name: found.report.summary() for name, found in judged.items()}
     tracked.result(metrics)
     _show(console, facts)
     seconds = round(time.perf_counter() - started, 1)
     return Outcome(str(out), manifest.version, recipe, metrics, seconds, round(built.fitted.tokens_per_s))
-
-
-def resolved(config: TrainingConfig, device: torch.device) -> TrainingConfig:
-    """With what this machine makes of it, so that the recipe in the bundle repeats the run."""
-    bfloat16 = precision.takes_bfloat16(device, config)
-    threads = config.threads or torch.get_num_threads()
-    return config.model_copy(update={"threads": threads, "precision": "bfloat16" if bfloat16 else "float32"})
 
 
 def _tell(console: Console, splits: Splits, device: torch.device, recipe: str | None) -> None:
@@ -146,6 +145,13 @@ def _tell(console: Console, splits: Splits, device: torch.device, recipe: str | 
             f"left out {splits.dropped:,} rows whose texts are in a later split too, of train, calibration, validation "
             "and test (drop_repeats=false keeps them)",
         )
+
+
+def _warn_of_seen(console: Console, encoder: Path | None, seen: Mapping[str, int]) -> None:
+    if any(seen.values()):
+        rows = ", ".join(f"{name} {count:,}" for name, count in seen.items())
+        said = f"warning: {encoder} learnt from texts that judge this classifier, whose figures may flatter it: {rows}"
+        progress.say(console, said, style="yellow")
 
 
 def _fit_rival(splits: Splits, config: TrainingConfig, console: Console) -> Rival:
@@ -193,11 +199,14 @@ def _build(
         raise place.Stopped from None
 
 
-def _origin(encoder: Encoder | None, made: Pretrained | None) -> dict[str, Any] | None:
-    """What the classifier started from: an encoder by its version, with its figures where it was made in this run."""
-    if made is not None:
-        return made.document()
-    return {"version": encoder.version} if encoder is not None else None
+def _origin(encoder: Encoder | None, made: Pretrained | None, splits: Splits) -> dict[str, Any] | None:
+    """What the classifier started from: an encoder by its version, with its figures where it was made in this run, and
+    how many of the texts that judge the classifier it had learnt from.
+    """
+    if encoder is None:
+        return None
+    known = made.document() if made is not None else {"version": encoder.version}
+    return {**known, "seen": encoder.seen(splits)}
 
 
 def _compare(linear: Rival, judged: Mapping[str, Judged], config: TrainingConfig) -> dict[str, Any]:

@@ -34,6 +34,24 @@ def test_what_is_held_out_is_not_trained_on(tmp_path: Path) -> None:
     assert (kept.dropped, len(kept.train)) == (0, len(ROWS) + 2)
 
 
+@pytest.mark.parametrize(
+    ("text", "other"),
+    [
+        ("Don't  STOP", "don’t stop"),
+        ("ｆｕｌｌ　ｗｉｄｔｈ", "full width"),
+        ("e\u0301te\u0301", "été"),
+        ("ﬁve", "five"),
+    ],
+)
+def test_what_the_tokenizer_reads_as_one_is_one_text(tmp_path: Path, text: str, other: str) -> None:
+    """Case, white space, forms of a character, apostrophes: such a row of train is a repeat."""
+    assert data.folded(text) == data.folded(other)
+    write(tmp_path, "train.csv", CSV + f"{text},a\n")
+    write(tmp_path, "test.csv", f"text,label\n{other},a\n")
+    splits = load(tmp_path)
+    assert (splits.dropped, text in splits.train.texts) == (1, False)
+
+
 def test_what_is_tested_took_no_part_in_choosing(tmp_path: Path) -> None:
     """Rows of valid whose text is in test choose no epoch and fit no temperature."""
     write(tmp_path, "train.csv", CSV)

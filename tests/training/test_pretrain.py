@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
 import cli
 from model.bundle import Bundle
 from tests.training.files import write, write_rows
-from training import config, place, pretrain, run
-from training.data import read
+from training import config, place, precision, pretrain, run
+from training.data import SAMPLE, read
 from training.errors import ConfigError
 from training.pretraining.encoder import Encoder
 from training.reading import Columns
@@ -34,6 +35,7 @@ SMALL = (
 )
 QUICK = ("--recipe", "debug", "--device", "cpu", *(part for setting in SMALL for part in ("--set", setting)))
 TRAIN = (*QUICK, "--set", "rival=false", "--set", "find_label_errors=false", "--no-track")
+GIVEN = (*TRAIN, "--set", "pretrain_epochs=0", "--encoder")
 
 
 @pytest.fixture(scope="module")
@@ -77,17 +79,65 @@ def test_its_recipe_repeats_it(data: Path, pretrained: tuple[Path, dict[str, Any
     assert Encoder.open(tmp_path / "again").version == pretrained[1]["version"]
 
 
+def test_its_recipe_says_what_auto_came_to(pretrained: tuple[Path, dict[str, Any]]) -> None:
+    """As a bundle's does: the precision that this machine took, in the report too."""
+    taken = precision.takes_bfloat16(torch.device("cpu"), config.load("debug", SMALL))
+    found = config.load(str(pretrained[0] / "recipe.toml"), [])
+    assert found.precision == ("bfloat16" if taken else "float32")
+    assert json.loads((pretrained[0] / "report.json").read_text())["settings"] == found.model_dump()
+
+
 def test_a_classifier_starts_from_it(data: Path, pretrained: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     """Its sizes win and are in the recipe, words of its own are known, and the report names it; the bundle loads."""
     out = tmp_path / "bundle"
-    done = lembra("train", data, "--out", out, *TRAIN, "--set", "hidden_size=30", "--encoder", pretrained[0])
+    done = lembra("train", data, "--out", out, "--set", "hidden_size=30", *GIVEN, pretrained[0])
     assert done.exit_code == 0, done.output
     bundle = Bundle.open(out)
-    assert bundle.report["encoder"] == {"version": pretrained[1]["version"]}
+    assert bundle.report["encoder"]["version"] == pretrained[1]["version"]
     settings = config.load(out / "recipe.toml", [])
     assert (bundle.config.network.hidden_size, settings.hidden_size, settings.pretrain_epochs) == (8, 8, 0)
     assert '"splendid"' in (out / "tokenizer.json").read_text()
     bundle.classifier(device="cpu")
+
+
+def test_an_encoder_that_learnt_from_judging_texts_is_told(
+    data: Path, pretrained: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    """Rows that the run holds out of a train file which the encoder has read: by split, in a line and in the report."""
+    out = tmp_path / "bundle"
+    done = lembra("train", data, "--out", out, *GIVEN, pretrained[0])
+    assert done.exit_code == 0, done.output
+    report = Bundle.open(out).report
+    seen, splits = report["encoder"]["seen"], report["data"]["splits"]
+    assert set(seen) == {"validation", "calibration"}
+    # The encoder held a text out of its own training, which may be one of them.
+    assert sum(seen.values()) >= splits["validation"]["rows"] + splits["calibration"]["rows"] - 1
+    (line,) = (line for line in done.stderr.splitlines() if "may flatter" in line)
+    assert line.startswith(f"warning: {pretrained[0]} learnt from texts that judge this classifier")
+    assert line.endswith(f": validation {seen['validation']}, calibration {seen['calibration']}")
+
+
+def test_an_encoder_of_a_folder_with_valid_and_test_has_seen_none_of_them(tmp_path: Path) -> None:
+    """Though its train file repeats some: they were left out, and nothing is warned of."""
+    for name, rows in (("train", ROWS), ("valid", ROWS[:12]), ("test", ROWS[12:20])):
+        write_rows(tmp_path, f"{name}.jsonl", rows)
+    assert lembra("pretrain", tmp_path, "--out", tmp_path / "encoder", *QUICK).exit_code == 0
+    done = lembra("train", tmp_path, "--out", tmp_path / "bundle", *GIVEN, tmp_path / "encoder")
+    assert (done.exit_code, "may flatter" in done.stderr) == (0, False), done.output
+    seen = Bundle.open(tmp_path / "bundle").report["encoder"]["seen"]
+    assert seen == {"validation": 0, "calibration": 0, "test": 0}
+
+
+def test_a_classifier_starts_from_one_encoder(tmp_path: Path) -> None:
+    """One that is given and one to be made are refused, by the command before the data is read, and by a run."""
+    done = lembra("train", tmp_path / "none", "--out", tmp_path / "bundle", *TRAIN, "--encoder", tmp_path / "encoder")
+    assert (done.exit_code, len(done.stderr.splitlines())) == (2, 1)
+    assert "error: pretrain_epochs is 2, and the encoder" in done.stderr
+    parts, settings = read(SAMPLE, Columns()), config.load("debug", SMALL)
+    with pytest.raises(ConfigError, match="pretrain_epochs is 2"):
+        run.run(
+            parts, tmp_path / "b", settings, device="cpu", console=Console(quiet=True), encoder=tmp_path / "encoder"
+        )
 
 
 def test_a_run_pretrains_by_itself(data: Path, tmp_path: Path) -> None:
@@ -98,6 +148,8 @@ def test_a_run_pretrains_by_itself(data: Path, tmp_path: Path) -> None:
     assert "pretrained: on held-out text perplexity" in done.stderr
     found = Bundle.open(out)
     assert found.report["encoder"]["held_out"]["after"]["words"] > 0
+    assert found.report["encoder"]["seen"] == {"validation": 0, "calibration": 0}
+    assert "may flatter" not in done.stderr
     given = ("--recipe", out / "recipe.toml", "--device", "cpu", "--no-track")
     assert lembra("train", data, "--out", tmp_path / "again", *given).exit_code == 0
     assert Bundle.open(tmp_path / "again").manifest.version == found.manifest.version
@@ -151,6 +203,31 @@ def test_a_run_that_was_stopped_while_it_pretrained_or_after_goes_on(data: Path,
     assert len(versions) == 1
 
 
+@pytest.mark.parametrize("option", ["--force", "--resume"])
+def test_what_an_abandoned_pretraining_left_goes(data: Path, tmp_path: Path, option: str) -> None:
+    """When a bundle of that name is written without pretraining; with --force before the training begins."""
+    left = tmp_path / ".bundle.run" / pretrain.CHECKPOINT
+    left.parent.mkdir()
+    left.write_bytes(b"of another run")
+    settings = config.load("debug", [*SMALL, "rival=false", "find_label_errors=false", "pretrain_epochs=0"])
+    parts, out, force = read(data, Columns()), tmp_path / "bundle", option == "--force"
+    console = Interrupting("epoch 1 ", 1)
+    with pytest.raises(place.Stopped):
+        run.run(parts, out, settings, device="cpu", console=console, overwrite=force, resume=not force, track=False)
+    assert left.exists() != force
+    assert lembra("train", data, "--out", out, *TRAIN, "--set", "pretrain_epochs=0", "--resume").exit_code == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+
+
+def test_an_empty_checkpoint_is_refused_with_the_reason(data: Path, tmp_path: Path) -> None:
+    """A disk that was full may leave one."""
+    left = tmp_path / ".encoder.run" / pretrain.CHECKPOINT
+    left.parent.mkdir()
+    left.touch()
+    refused = lembra("pretrain", data, "--out", tmp_path / "encoder", *QUICK, "--resume")
+    assert (refused.exit_code, "can't be read: it is empty; --force" in refused.stderr) == (2, True)
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
@@ -177,12 +254,12 @@ def test_an_encoder_never_replaces_a_bundle(
     assert (refused.exit_code, "is no encoder" in refused.stderr) == (2, True)
     refused = lembra("train", data, "--out", pretrained[0], *TRAIN, "--force")
     assert (refused.exit_code, "is no bundle" in refused.stderr) == (2, True)
-    refused = lembra("train", data, "--out", tiny_copy.parent / "new", *TRAIN, "--encoder", tiny_copy)
+    refused = lembra("train", data, "--out", tiny_copy.parent / "new", *GIVEN, tiny_copy)
     assert (refused.exit_code, "is a bundle; an encoder is" in refused.stderr) == (2, True)
 
 
 def test_a_search_does_not_pretrain(data: Path, tmp_path: Path) -> None:
-    """Each of its trials would: it is refused before anything is read."""
+    """Each of its trials would: it is refused before the first."""
     with pytest.raises(ConfigError, match="pretrain_epochs must be 0"):
         autotune.autotune(
             read(data, Columns()),

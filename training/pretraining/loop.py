@@ -23,8 +23,11 @@ from training.pretraining.stream import Row
 # The softmax over the whole vocabulary takes B * T * V numbers: few streams at a time.
 HELD_OUT_STREAMS = 8
 HELD_OUT_CHUNK = 64
-# Behind any rate of the schedule; the last step of it would else be for nothing.
+# The schedule's share of the rate never falls below it: by the line down to zero, the last hundredth of a long run's
+# steps would have less, and change next to nothing.
 LEAST_RATE = 0.01
+# e to the power of more than 709.78 is no float.
+MOST_NATS = 709.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +45,8 @@ class Exact:
         return self.forward if self.backward is None else (self.forward + self.backward) / 2
 
     def document(self) -> dict[str, Any]:
-        """For a report: perplexity is e to the mean loss."""
-        return {**asdict(self), "loss": self.loss, "perplexity": math.exp(self.loss)}
+        """For a report: perplexity is e to the mean loss, as far as a float goes."""
+        return {**asdict(self), "loss": self.loss, "perplexity": math.exp(min(self.loss, MOST_NATS))}
 
 
 @dataclass(slots=True)

@@ -1,11 +1,12 @@
 """Texts to an encoder: tokenizer, language model, fit, in reading order."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from model.tokenization import PAD, Tokenization
 from training import loop, precision, tokenizer
@@ -14,7 +15,7 @@ from training.errors import DataError
 from training.loop import Keeper, Progress
 from training.pretraining import loop as pretraining
 from training.pretraining import stream
-from training.pretraining.encoder import COUNTS, TABLE, Encoder, EncoderConfig
+from training.pretraining.encoder import COUNTS, TABLE, TEXTS, Encoder, EncoderConfig, hashes
 from training.pretraining.language_model import LanguageModel
 from training.pretraining.loop import Learnt
 from training.pretraining.texts import Texts
@@ -84,7 +85,8 @@ def make(
     counts_V[PAD] = 0
     model = LanguageModel(counts_V, config).to(device)
     learnt = pretraining.fit(model, train, held_out, config, progress, keeper=keeper, stopped=stopped)
-    return Pretrained(_encoder(model, tokenization, counts_V, config), learnt, tokens=sum(map(len, train)))
+    weights = {**_weights(model), COUNTS: counts_V, TEXTS: hashes(texts.train)}
+    return Pretrained(_encoder(weights, tokenization, config), learnt, tokens=sum(map(len, train)))
 
 
 def identity(config: TrainingConfig, texts: Texts, device: torch.device) -> dict[str, Any]:
@@ -98,18 +100,19 @@ def identity(config: TrainingConfig, texts: Texts, device: torch.device) -> dict
     }
 
 
-def _encoder(
-    model: LanguageModel, tokenization: Tokenization, counts_V: torch.Tensor, config: TrainingConfig
-) -> Encoder:
+def _weights(model: LanguageModel) -> dict[str, Tensor]:
     with torch.no_grad():
-        weights = {TABLE: model.table(), COUNTS: counts_V}
-        weights |= {f"lstm.{name}": value for name, value in model.lstm.state_dict().items()}
+        return {TABLE: model.table()} | {f"lstm.{name}": value for name, value in model.lstm.state_dict().items()}
+
+
+def _encoder(weights: Mapping[str, Tensor], tokenization: Tokenization, config: TrainingConfig) -> Encoder:
     shape = EncoderConfig(
         vocabulary_size=tokenization.vocabulary_size,
         embedding_size=config.embedding_size,
         hidden_size=config.hidden_size,
         bidirectional=config.bidirectional,
         lowercase=config.lowercase,
+        texts=len(weights[TEXTS]),
     )
     kept = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
     return Encoder(shape, tokenization.to_json(), kept)

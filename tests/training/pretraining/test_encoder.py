@@ -1,5 +1,6 @@
 """training.pretraining.encoder: written whole, read to the byte, and where a classifier starts."""
 
+import hashlib
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
@@ -7,16 +8,19 @@ from pathlib import Path
 import pytest
 import torch
 
+from model import files
 from model.bundle import Bundle
 from model.config import NetworkConfig
 from model.errors import BundleError
 from tests.training.pretraining.corpus import SMALL, Silent, texts
 from training import tokenizer
 from training.config import TrainingConfig
+from training.data import Splits
 from training.network import TrainedNetwork
 from training.pretraining import make
-from training.pretraining.encoder import Encoder
+from training.pretraining.encoder import Encoder, hashes
 from training.pretraining.texts import Texts
+from training.reading import Examples
 
 FILES = ["config.json", "manifest.json", "recipe.toml", "report.json", "tokenizer.json", "weights.safetensors"]
 
@@ -52,6 +56,35 @@ def test_a_flipped_bit_is_refused_by_name(written: Path, tmp_path: Path, name: s
     (path / name).write_bytes(data)
     with pytest.raises(BundleError, match=name):
         Encoder.open(path)
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "tokenizer.json"])
+@pytest.mark.parametrize("content", [b"", b"{}", b"\xff" * 40])
+def test_what_a_library_cannot_read_is_refused_by_name(
+    written: Path, tmp_path: Path, name: str, content: bytes
+) -> None:
+    """Though its hash is right: in one of our own errors."""
+    found = {name: (written / name).read_bytes() for name in FILES if name != "manifest.json"} | {name: content}
+    created, given = datetime(2026, 1, 2, tzinfo=UTC), {"number": 1, "version": "0", "commit": None}
+    files.write(tmp_path / "small", found, **given, created=created, overwrite=False, check=lambda path: path)
+    with pytest.raises(BundleError, match=name):
+        Encoder.open(tmp_path / "small")
+
+
+def test_it_knows_which_texts_it_learnt_from(encoder: Encoder) -> None:
+    """Those of its train part, folded, and no others; rows of a run's train split judge nothing, and aren't counted."""
+    learnt, other = texts()[:50], texts()[50:]
+    rows = {"train": learnt, "validation": [learnt[0].upper(), *other], "calibration": other, "test": [*learnt, ""]}
+    parts = {name: Examples(found, [("a",)] * len(found), "single-label") for name, found in rows.items()}
+    assert encoder.seen(Splits(**parts, labels=["a"], dropped=0)) == {"validation": 1, "calibration": 0, "test": 50}
+
+
+def test_texts_are_kept_as_hashes(encoder: Encoder) -> None:
+    """The first 8 bytes of the folded text's sha256, big-endian, sorted, none twice."""
+    found = hashes(["Two  words", "one", "two words"])
+    digests = [hashlib.sha256(text).digest()[:8] for text in (b"one", b"two words")]
+    assert found.tolist() == sorted(int.from_bytes(digest, "big", signed=True) for digest in digests)
+    assert torch.equal(encoder.weights["texts"], hashes(texts()[:50]))
 
 
 def test_a_bundle_is_no_encoder(tiny_bundle: Path, written: Path) -> None:

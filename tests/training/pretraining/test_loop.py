@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import math
 from collections.abc import Callable
 
 import pytest
@@ -9,7 +10,8 @@ import torch
 
 from tests.training.pretraining.corpus import SMALL, Silent, texts
 from training.loop import Interrupted
-from training.pretraining import make
+from training.pretraining import loop, make
+from training.pretraining.language_model import LanguageModel
 from training.pretraining.make import Pretrained
 from training.pretraining.texts import Texts
 
@@ -105,3 +107,23 @@ def test_one_direction_is_enough() -> None:
     """As the classifier's `bidirectional` says."""
     found = made(bidirectional=False)
     assert (found.learnt.after.backward, "lstm.1.weight_ih_l0" in found.encoder.weights) == (None, False)
+
+
+@pytest.mark.parametrize("loss", [3.0, 709.0, 1e4, float("inf")])
+def test_a_perplexity_is_a_finite_number(loss: float) -> None:
+    """However bad the model is."""
+    found = loop.Exact(loss, None, words=1).document()["perplexity"]
+    assert found == math.exp(min(loss, 709.0)) < math.inf
+
+
+def test_no_step_is_for_next_to_nothing() -> None:
+    """The rate goes up, then down in a line, and ends at a hundredth."""
+    learner = loop.Learner(LanguageModel(torch.tensor([0, 3, 4, 5]), SMALL), SMALL, steps=1000)
+    (group,) = learner._optimizer.param_groups
+    rates = []
+    for _ in range(1000):
+        rates.append(group["lr"] / SMALL.pretrain_rate)
+        learner._optimizer.step()
+        learner._scheduler.step()
+    assert max(rates) == pytest.approx(1.0)
+    assert min(rates[100:]) == pytest.approx(rates[-1]) == pytest.approx(loop.LEAST_RATE)

@@ -29,9 +29,6 @@ from training.report import document, page
 from training.report.document import Run
 from training.rival import Rival
 
-# Settings as this machine takes them, for a search too: its trials are run again by `run`.
-resolved = precision.resolved
-
 PROBES = 8
 PAGE = "report.html"
 
@@ -77,7 +74,7 @@ def run(
     check_start(config, encoder)
     place.check_place(out, overwrite=overwrite)
     chosen = build.choose_device(device)
-    config = resolved(config, chosen)
+    config = precision.resolved(config, chosen)
     given = Encoder.open(encoder) if encoder is not None else None
     if given is not None:
         config = given.settings(config)

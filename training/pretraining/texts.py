@@ -23,7 +23,7 @@ class Texts:
 
     train: list[str]
     held_out: list[str]
-    left_out: int  # as they are in what a classifier is judged by, but for case and white space
+    left_out: int  # as they are, folded, in what a classifier is judged by
     repeated: int  # as the same text, to the letter, came before
     hashes: dict[str, str] = field(default_factory=dict)  # sha256, by the name of the file
 

@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial
 from rich.console import Console
 
 from model.bundle import Bundle
-from training import build, data, place, progress, run
+from training import build, data, place, precision, progress, run
 from training.checkpoint import Checkpoints
 from training.checks import check
 from training.config import TrainingConfig
@@ -70,7 +70,7 @@ def autotune(
         raise ConfigError("a search doesn't pretrain, as every trial would: pretrain_epochs must be 0")
     folder = _check_place(out, overwrite=overwrite, resume=resume)
     chosen = build.choose_device(device)
-    base = run.resolved(base, chosen)
+    base = precision.resolved(base, chosen)
     splits = data.split(parts, base)
     # The final run does it again; but who has to mend the data wants to know it now, and how long it takes counts.
     checked = check.check(parts, seed=base.seed, find_label_errors=base.find_label_errors, keep_texts=base.keep_texts)

@@ -46,6 +46,7 @@ def a_report(kind: str = "single-label", classes: int = 2, *, seed: int = 0) -> 
             "dropped": 12,
         },
         "checks": _checks(rng, rows, labels),
+        "mixture": None,
         "rival": {
             "name": "TF-IDF + logistic regression",
             "settings": {"C": 4.0, "ngrams": [1, 2], "min_df": 2, "sublinear": True},
@@ -433,3 +434,13 @@ def test_no_share_is_called_nothing_or_all_that_isn_t(share: float | None, shown
 def test_durations_are_in_units_of_their_size(seconds: float, shown: str) -> None:
     """Nobody divides 525 by 60."""
     assert page.duration(seconds) == shown
+
+
+def test_a_linear_part_is_told_of_beside_the_curves() -> None:
+    """They are the network's alone; without such a part nothing is said."""
+    report = a_report("single-label", 6)
+    assert "A linear model of words" not in page.render(report)
+    report["mixture"] = {"network": 0.536, "linear": 2.909, "bias": 0.0, "gain": 0.101}
+    shown = " ".join(page.render(report).split())
+    assert "0.54 parts of the one's scores and 2.91 of the other's" in shown
+    assert "10.1 % lower" in shown

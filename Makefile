@@ -36,7 +36,8 @@ bench: dev
 	$(BIN)/python -m benchmarks.load
 
 reproduce: dev
-	$(BIN)/lembra train $(DATA)/sst2 --out bundles/sentiment-en --recipe default --seed 0 --set threads=1 --set keep_texts=false --force
+	$(BIN)/lembra train $(DATA)/sst2 --out bundles/sentiment-en --recipe default --seed 0 --set threads=1 --set precision=float32 --set ngrams=false \
+		--set keep_texts=false --force
 
 settings: dev
 	$(BIN)/python -m training.config > docs/settings.md

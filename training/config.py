@@ -151,7 +151,7 @@ class TrainingConfig(BaseModel):
     pretrain_dropout: Annotated[Dropout, Field(description="in pretraining, on the LSTM's inputs and outputs")] = 0.1
     encoder_rate: Annotated[
         float, Field(ge=0, le=1, description="share of the learning rate that a pretrained embedding and LSTM get")
-    ] = 0.4
+    ] = 1.0
     frozen_share: Annotated[
         Share, Field(description="of the steps, in which the head alone learns, over what was pretrained")
     ] = 0.05

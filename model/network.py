@@ -14,6 +14,9 @@ from torch.nn import functional
 from model.config import NetworkConfig
 from model.tokenization import PAD
 
+# Of the table at the start.
+EMBEDDING_STD = 0.1
+
 
 class Network(nn.Module):
     """(ids_BT int64, lengths_B int64) -> logits_BC float32.
@@ -70,7 +73,7 @@ def _take(values_BTX: Tensor, positions_BS: Tensor) -> Tensor:
     return values_BTX.gather(1, positions_BS[:, :, None].expand(-1, -1, values_BTX.shape[2]))
 
 
-def initialise(network: Network, *, forget_bias: float = 1.0, embedding_std: float = 0.1) -> None:
+def initialise(network: Network, *, forget_bias: float = 1.0, embedding_std: float = EMBEDDING_STD) -> None:
     """Starting values, drawn from torch's global generator."""
     nn.init.normal_(network.embedding.weight, std=embedding_std)
     with torch.no_grad():

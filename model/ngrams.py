@@ -129,7 +129,7 @@ class Ngrams:
         return safetensors.numpy.save(dict(zip(TENSORS, map(np.ascontiguousarray, arrays), strict=True)))
 
     def logits(self, texts: Sequence[str]) -> Floats:
-        """Scores (N, C), float32. Each text's depends on nothing but that text."""
+        """Scores (N, C), float32. Each text's depends on that text alone, but for rounding where a BLOCK ends in it."""
         logits_NC = np.tile(self._biases_C, (len(texts), 1))
         for start, part in parts(texts):
             for found in find(part, self._kinds, self._characters).values():

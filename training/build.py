@@ -56,10 +56,10 @@ def build(
     stopped: Callable[[], bool] = lambda: False,
     keep_best: Callable[[], bool] = lambda: False,
 ) -> Built:
-    """Train on `splits.train`, from `encoder` where there is one; goes on from what `keeper` kept. The `partner`'s
-    scores are added where they help.
+    """Train on `splits.train`; goes on from what `keeper` kept.
 
-    The settings are then those that `encoder.settings` gave.
+    Where there is an `encoder`, the network starts from it, and `config` is what `encoder.settings` gave. The scores of
+    `partner` are added to the network's where they help.
     Raises: loop.Interrupted when `stopped` turned true, unless `keep_best` then says to build from the best so far.
     """
     # oneDNN keeps what it made for each shape of a batch, and length-sorted batches have hundreds: 6 GB on IMDB.

@@ -66,26 +66,31 @@ class Counter:
                 np.add.at(documents, pairs & ((1 << ngrams.BITS) - 1), 1)
         seen = np.flatnonzero(documents)
         kept = seen[np.argsort(-documents[seen], kind="stable")][:most]
-        self.hashes_K = np.sort(kept).astype(np.uint32)
-        self.idf_K = (np.log((1 + len(texts)) / (1 + documents[self.hashes_K])) + 1).astype(np.float32)
-        self._vocabulary = Vocabulary(self.hashes_K, self.idf_K)
+        hashes_K = np.sort(kept).astype(np.uint32)
+        idf_K = (np.log((1 + len(texts)) / (1 + documents[hashes_K])) + 1).astype(np.float32)
+        self._vocabulary = Vocabulary(hashes_K, idf_K)
+
+    def __len__(self) -> int:
+        """How many features it knows."""
+        return len(self._vocabulary.hashes_K)
 
     def matrix(self, texts: Sequence[str]) -> Matrix:
         """Sparse (N, K): each text's words have length 1, and so have its characters."""
-        blocks = [sparse.csr_matrix((0, len(self.hashes_K)))]
+        blocks = [sparse.csr_matrix((0, len(self)))]
         for _, part in ngrams.parts(texts):
             weighed = [self._vocabulary.weigh(found, len(part)) for found in self._find(part)]
             text_G, feature_G, value_G = (
                 np.concatenate([getattr(kind, name) for kind in weighed]) for name in ("text_G", "feature_G", "value_G")
             )
-            shape = (len(part), len(self.hashes_K))
+            shape = (len(part), len(self))
             blocks.append(sparse.csr_matrix((value_G.astype(np.float64), (text_G, feature_G)), shape=shape))
         return sparse.vstack(blocks, format="csr")
 
     def served(self, linear: Linear) -> Ngrams:
         """The model over these features, as it is served."""
         weights_KC, biases_C = linear.weights_KC.astype(np.float32), linear.biases_C.astype(np.float32)
-        return Ngrams(self.kinds, self.characters, self.hashes_K, self.idf_K, weights_KC, biases_C)
+        known = self._vocabulary
+        return Ngrams(self.kinds, self.characters, known.hashes_K, known.idf_K, weights_KC, biases_C)
 
     def _find(self, texts: Sequence[str]) -> list[ngrams.Found]:
         return list(ngrams.find(texts, self.kinds, self.characters).values())

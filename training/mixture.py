@@ -5,7 +5,7 @@ A logarithmic opinion pool (Genest and Zidek 1986, section 3), as Mesnil et al. 
 N rows, C classes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -26,6 +26,8 @@ LEAST_GAIN = 0.01
 LEAST_EVIDENCE = 3.0
 # Standard deviation of a normal prior on each factor: where few rows are all right, no factor is too large for them.
 PRIOR = 3.0
+# No opinion is turned round. A network that says nothing keeps a trace: a head of zeros could as well be a fault.
+LEAST = {"network": 1e-3, "linear": 0.0, "bias": None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,30 +49,31 @@ def fit(network_NC: Scores, linear_NC: Scores, targets_NC: Flags, kind: Kind) ->
     if not len(targets_NC):
         return None
     # With softmax, what is added to every label alike changes nothing.
-    biases = [np.ones_like(linear_NC)] if kind == "multi-label" else []
-    alone, _ = _best([network_NC, *biases], targets_NC, kind)
-    together, factors = _best([network_NC, linear_NC, *biases], targets_NC, kind)
-    answers = targets_NC.size if kind == "multi-label" else len(targets_NC)
-    if answers * (alone - together) < LEAST_EVIDENCE or alone - together < LEAST_GAIN * alone:
+    biases = {"bias": np.ones_like(linear_NC)} if kind == "multi-label" else {}
+    alone, _ = _best({"network": network_NC, **biases}, targets_NC, kind)
+    together, factors = _best({"network": network_NC, "linear": linear_NC, **biases}, targets_NC, kind)
+    evidence = _answers(targets_NC, kind) * (alone - together)
+    if evidence < LEAST_EVIDENCE or alone - together < LEAST_GAIN * alone:
         return None
-    network, linear, bias = [*factors, 0.0][:3]
-    return Mixture(network=network, linear=linear, bias=bias, gain=1 - together / alone)
+    return Mixture(**{"bias": 0.0, **factors}, gain=1 - together / alone)
 
 
-def _best(parts: Sequence[Scores], targets_NC: Flags, kind: Kind) -> tuple[float, list[float]]:
-    """The negative log-likelihood at the most probable factors of the parts, and these."""
+def _best(parts: Mapping[str, Scores], targets_NC: Flags, kind: Kind) -> tuple[float, dict[str, float]]:
+    """The negative log-likelihood at the most probable factors of the parts, by name, and these."""
     targets = targets_NC.astype(np.float64)
-    stacked = np.stack([part.astype(np.float64) for part in parts])
-    answers = targets_NC.size if kind == "multi-label" else len(targets_NC)
+    stacked = np.stack([part.astype(np.float64) for part in parts.values()])
 
     def likelihood(factors: npt.NDArray[np.float64]) -> float:
         return calibrate.negative_log_likelihood(np.tensordot(factors, stacked, axes=1), targets, kind)
 
     def loss(factors: npt.NDArray[np.float64]) -> float:
-        return likelihood(factors) + float(np.square(factors / PRIOR).sum()) / (2 * answers)
+        return likelihood(factors) + float(np.square(factors / PRIOR).sum()) / (2 * _answers(targets_NC, kind))
 
-    # A network that says nothing keeps a trace of itself: a head of zeros could not be told from a damaged one.
-    bounds = [(1e-3, None), (0.0, None), (None, None)]
-    bounds = bounds if len(parts) == 3 else bounds[:2] if kind == "single-label" else bounds[::2]
-    found = scipy.optimize.minimize(loss, np.full(len(parts), 0.5), bounds=bounds[: len(parts)], method="L-BFGS-B")
-    return likelihood(found.x), [float(factor) for factor in found.x]
+    bounds = [(LEAST[name], None) for name in parts]
+    found = scipy.optimize.minimize(loss, np.full(len(parts), 0.5), bounds=bounds, method="L-BFGS-B")
+    return likelihood(found.x), dict(zip(parts, map(float, found.x), strict=True))
+
+
+def _answers(targets_NC: Flags, kind: Kind) -> int:
+    """How many questions were answered: one a row, or one a row and label."""
+    return targets_NC.size if kind == "multi-label" else len(targets_NC)

@@ -65,7 +65,7 @@ def pretrain(
         "created": created.isoformat(timespec="seconds"),
         **made.document(),
         "data": _data(found),
-        **_origin(config, chosen, seconds),
+        **provenance.origin(config, chosen, seconds),
     }
     made.encoder.write(out, report, config.to_toml(), created=created, commit=provenance.commit(), overwrite=overwrite)
     kept.delete()
@@ -137,16 +137,4 @@ def _data(found: Texts) -> dict[str, Any]:
         "held_out": len(found.held_out),
         "left_out": found.left_out,
         "repeated": found.repeated,
-    }
-
-
-def _origin(config: TrainingConfig, device: torch.device, seconds: float) -> dict[str, Any]:
-    return {
-        "seed": config.seed,
-        "seconds": seconds,
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-        "threads": torch.get_num_threads(),
-        "settings": config.model_dump(),
-        "command": provenance.command(),
-        "environment": provenance.environment(),
     }

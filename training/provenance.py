@@ -9,6 +9,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from training.config import TrainingConfig
+
 LIBRARIES = ("torch", "onnx", "onnxruntime", "tokenizers", "numpy", "scipy", "scikit-learn", "safetensors")
 
 
@@ -29,6 +33,19 @@ def commit() -> str | None:
     except (OSError, subprocess.CalledProcessError):
         return None
     return f"{commit}-dirty" if changes else commit
+
+
+def origin(config: TrainingConfig, device: torch.device, seconds: float) -> dict[str, Any]:
+    """Of a run, for its report: settings, command, machine, and how long it took."""
+    return {
+        "seed": config.seed,
+        "seconds": round(seconds, 1),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "threads": torch.get_num_threads(),
+        "settings": config.model_dump(),
+        "command": command(),
+        "environment": environment(),
+    }
 
 
 def environment() -> dict[str, Any]:

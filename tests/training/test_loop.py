@@ -1,6 +1,5 @@
 """training.loop: schedule, average, early stop."""
 
-import io
 import itertools
 from collections.abc import Sequence
 
@@ -10,19 +9,12 @@ import torch
 
 from model.config import NetworkConfig
 from model.network import Network, initialise
+from tests.training.fakes import Killed, Memory, Silent
 from training import loop
 from training.config import TrainingConfig
-from training.loop import Encoded, EpochResult
+from training.loop import Encoded
 
 SHAPE = NetworkConfig(vocabulary_size=6, embedding_size=8, hidden_size=8, classes=2)
-
-
-class Silent:
-    """Progress that nobody watches."""
-
-    def start(self, *, steps: int, done: int) -> None: ...
-    def step(self, *, loss: float, tokens_per_s: float) -> None: ...
-    def epoch(self, result: EpochResult) -> None: ...
 
 
 def made(seed: int = 0) -> Network:
@@ -114,31 +106,6 @@ def test_the_loss_can_select() -> None:
     config = TrainingConfig(epochs=2, epoch_steps=5, least_steps=1, selection="loss")
     fitted = loop.fit(made(), example(50), example(50), config, Silent())
     assert all(result.score == -result.validation_loss for result in fitted.epochs)
-
-
-class Memory:
-    """Keeps a state after every step that it is due, as a file would: by value."""
-
-    def __init__(self, *, due_every: int) -> None:
-        self.due_every = due_every
-        self.steps = 0
-        self.kept: bytes | None = None
-
-    def is_due(self) -> bool:
-        self.steps += 1
-        return self.steps % self.due_every == 0
-
-    def save(self, state: dict[str, object]) -> None:
-        file = io.BytesIO()
-        torch.save(state, file)
-        self.kept = file.getvalue()
-
-    def load(self) -> dict[str, object] | None:
-        return None if self.kept is None else torch.load(io.BytesIO(self.kept), weights_only=True)
-
-
-class Killed(BaseException):
-    """As kill -9: nothing runs after it."""
 
 
 @pytest.mark.parametrize("at", [1, 7, 10, 11, 29])

@@ -14,13 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from model.network import initialise_lstm
+from model.network import EMBEDDING_STD, initialise_lstm
 from model.tokenization import PAD, UNKNOWN
 from training import precision
 from training.config import TrainingConfig
 from training.network import normalised, normalised_table
 
-EMBEDDING_STD = 0.1  # as model.network.initialise has it
 # Words are drawn by their frequency to this power (Mikolov et al. 2013): the rare ones are drawn too.
 DRAWN_POWER = 0.75
 # Vectors have a length of about √E, so that a product with them has a deviation of about 2 at the start.

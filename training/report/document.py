@@ -59,7 +59,8 @@ def document(run: Run) -> dict[str, Any]:
         "history": run.built.fitted.history,
         "selection": run.config.selection,
         "stopped": run.built.stopped,
-        **_origin(run),
+        "tokens_per_s": round(run.built.fitted.tokens_per_s),
+        **provenance.origin(run.config, run.device, run.seconds),
     }
 
 
@@ -69,16 +70,3 @@ def _mistakes(judged: Judged) -> list[dict[str, Any]]:
         {"text": judged.examples.texts[row][:EXCERPT], **mistake}
         for row, mistake in evaluate.mistakes(judged.answers, most=MISTAKES)
     ]
-
-
-def _origin(run: Run) -> dict[str, Any]:
-    return {
-        "seed": run.config.seed,
-        "seconds": round(run.seconds, 1),
-        "tokens_per_s": round(run.built.fitted.tokens_per_s),
-        "device": torch.cuda.get_device_name(run.device) if run.device.type == "cuda" else "cpu",
-        "threads": torch.get_num_threads(),
-        "settings": run.config.model_dump(),
-        "command": provenance.command(),
-        "environment": provenance.environment(),
-    }

@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial
 from rich.console import Console
 
 from model.bundle import Bundle
+from model.ngrams import Ngrams
 from training import build, data, place, precision, progress, run
 from training.checkpoint import Checkpoints
 from training.checks import check
@@ -75,13 +76,15 @@ def autotune(
     # The final run does it again; but who has to mend the data wants to know it now, and how long it takes counts.
     checked = check.check(parts, seed=base.seed, find_label_errors=base.find_label_errors, keep_texts=base.keep_texts)
     progress.show_check(console, checked)
-    base = _within(limits.budget, splits, base, console)
+    base, ngrams = _within(limits.budget, splits, base, console)
     kept = _trials(folder, base, splits, limits, resume=resume)
     taken_up = kept.chosen is not None
     _refuse_other_run(out, overwrite=overwrite, taken_up=taken_up)
 
     if not taken_up:
-        search = Search(splits, kept, limits, device=chosen, console=console, clock=clock, builder=builder)
+        search = Search(
+            splits, kept, limits, ngrams=ngrams, device=chosen, console=console, clock=clock, builder=builder
+        )
         search.run(deadline=started + 60 * limits.minutes - kept.spent_s, reading_s=clock() - started, offer=offer)
     best = kept[kept.chosen] if kept.chosen is not None else kept.best
     assert best is not None, "a search without a result has raised"
@@ -115,17 +118,19 @@ def autotune(
     )
 
 
-def _within(budget: Budget, splits: Splits, base: TrainingConfig, console: Console) -> TrainingConfig:
-    """The base recipe, without n-grams if with them it would be larger than a bundle may be."""
-    if not base.ngrams or budget.max_mb is None:
-        return base
-    with_ngrams = cost(splits, base, largest_ngrams(splits, base))
-    if with_ngrams.mb <= budget.max_mb:
-        return base
-    progress.say(
-        console, f"with n-grams a bundle may come to {with_ngrams.mb:.1f} MB; as {budget} is the limit, it goes without"
-    )
-    return base.model_copy(update={"ngrams": False})
+def _within(
+    budget: Budget, splits: Splits, base: TrainingConfig, console: Console
+) -> tuple[TrainingConfig, Ngrams | None]:
+    """The base recipe, and the largest n-gram part that its classifier may get: none, and a recipe without, if with it
+    the base recipe's bundle would be larger than one may be.
+    """
+    if not base.ngrams:
+        return base, None
+    ngrams = largest_ngrams(splits, base)
+    if budget.max_mb is None or (mb := cost(splits, base, ngrams).mb) <= budget.max_mb:
+        return base, ngrams
+    progress.say(console, f"with n-grams a bundle may come to {mb:.1f} MB; as {budget} is the limit, it goes without")
+    return base.model_copy(update={"ngrams": False}), None
 
 
 def _check_place(out: Path, *, overwrite: bool, resume: bool) -> Path:

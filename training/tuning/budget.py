@@ -84,7 +84,7 @@ def cost(splits: Splits, config: TrainingConfig, ngrams: Ngrams | None) -> Cost:
 def largest_ngrams(splits: Splits, config: TrainingConfig) -> Ngrams:
     """An n-gram part that reads all that any may. Whether the classifier gets one is known after its training."""
     counter, classes = rival.counters(splits, config)[-1], len(splits.labels)
-    return counter.served(Linear(np.zeros((len(counter.hashes_K), classes)), np.zeros(classes)))
+    return counter.served(Linear(np.zeros((len(counter), classes)), np.zeros(classes)))
 
 
 def us_per_text(classifier: Classifier, texts: Sequence[str], clock: Callable[[], float] = time.process_time) -> float:

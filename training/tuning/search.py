@@ -3,7 +3,6 @@
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Protocol, TypeAlias
 
 import optuna
@@ -87,6 +86,7 @@ class Search:
         kept: Trials,
         limits: Limits,
         *,
+        ngrams: Ngrams | None,
         device: torch.device,
         console: Console,
         clock: Clock,
@@ -95,6 +95,7 @@ class Search:
         self._splits = splits
         self._kept = kept
         self._limits = limits
+        self._ngrams = ngrams
         self._device = device
         self._console = console
         self._clock = clock
@@ -102,10 +103,6 @@ class Search:
         self._shares: list[float] = []  # of their plans, that trials came to
         self._deadline = 0.0
         self._overhead_s = 0.0
-
-    @cached_property
-    def _ngrams(self) -> Ngrams | None:
-        return budget.largest_ngrams(self._splits, self._kept.base) if self._kept.base.ngrams else None
 
     def run(self, *, deadline: float, reading_s: float, offer: Callable[[], bool]) -> None:
         """Fill the trials, one of them complete at least. `reading_s`: what the final run takes to read and check data.

@@ -3,7 +3,6 @@
 import random
 
 from training.config import TrainingConfig
-from training.loop import EpochResult
 
 NEXT = {"one": "two", "two": "three", "three": "four", "four": "five", "five": "one"}
 SMALL = TrainingConfig(
@@ -18,14 +17,6 @@ SMALL = TrainingConfig(
     pretrain_drawn=8,
     pretrain_rate=0.02,
 )
-
-
-class Silent:
-    """Progress that nobody watches."""
-
-    def start(self, *, steps: int, done: int) -> None: ...
-    def step(self, *, loss: float, tokens_per_s: float) -> None: ...
-    def epoch(self, result: EpochResult) -> None: ...
 
 
 def texts(count: int = 60) -> list[str]:

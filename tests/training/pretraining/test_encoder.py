@@ -12,7 +12,8 @@ from model import files
 from model.bundle import Bundle
 from model.config import NetworkConfig
 from model.errors import BundleError
-from tests.training.pretraining.corpus import SMALL, Silent, texts
+from tests.training.fakes import Silent
+from tests.training.pretraining.corpus import SMALL, texts
 from training import tokenizer
 from training.config import TrainingConfig
 from training.data import Splits

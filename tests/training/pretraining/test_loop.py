@@ -1,6 +1,5 @@
 """training.pretraining.loop and .make: it learns, and goes on after a break as if there had been none."""
 
-import io
 import itertools
 import math
 from collections.abc import Callable
@@ -8,7 +7,8 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from tests.training.pretraining.corpus import SMALL, Silent, texts
+from tests.training.fakes import Killed, Memory, Silent
+from tests.training.pretraining.corpus import SMALL, texts
 from training.loop import Interrupted
 from training.pretraining import loop, make
 from training.pretraining.language_model import LanguageModel
@@ -17,30 +17,6 @@ from training.pretraining.texts import Texts
 
 CPU = torch.device("cpu")
 TEXTS = Texts(texts()[:50], texts()[50:], left_out=0, repeated=0)
-
-
-class Memory:
-    """Keeps a state after every step that it is due, as a file would: by value."""
-
-    def __init__(self) -> None:
-        self.steps = 0
-        self.kept: bytes | None = None
-
-    def is_due(self) -> bool:
-        self.steps += 1
-        return self.steps % 4 == 0
-
-    def save(self, state: dict[str, object]) -> None:
-        file = io.BytesIO()
-        torch.save(state, file)
-        self.kept = file.getvalue()
-
-    def load(self) -> dict[str, object] | None:
-        return None if self.kept is None else torch.load(io.BytesIO(self.kept), weights_only=True)
-
-
-class Killed(BaseException):
-    """As kill -9: nothing runs after it."""
 
 
 def made(keeper: Memory | None = None, stopped: Callable[[], bool] = lambda: False, **settings: object) -> Pretrained:
@@ -79,7 +55,7 @@ def test_one_seed_fixes_everything(whole: Pretrained) -> None:
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_a_run_that_was_cut_off_ends_in_the_same_bytes(at: int, precision: str) -> None:
     """Killed at any step, and taken up in a process with other random numbers."""
-    memory, steps = Memory(), itertools.count(1)
+    memory, steps = Memory(due_every=4), itertools.count(1)
 
     def kill() -> bool:
         if next(steps) == at:
@@ -95,7 +71,7 @@ def test_a_run_that_was_cut_off_ends_in_the_same_bytes(at: int, precision: str) 
 
 def test_a_stop_keeps_the_state(whole: Pretrained) -> None:
     """After the step in which it was asked for; a run that is done is done at once when it is taken up."""
-    memory, steps = Memory(), itertools.count(1)
+    memory, steps = Memory(due_every=4), itertools.count(1)
     with pytest.raises(Interrupted):
         made(memory, lambda: next(steps) == 3)
     assert memory.load() is not None

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 import cli
 from model.bundle import Bundle
+from tests.training.fakes import Silent
 from training import build, config, data, loop, place
 from training.build import Built
 from training.checkpoint import Checkpoints
@@ -60,14 +61,6 @@ def built(rows: Path, base: TrainingConfig) -> Built:
     """A classifier for builders that don't build."""
     splits = data.split(data.read(rows, Columns()), base)
     return build.build(splits, base, Silent(), device=torch.device("cpu"))
-
-
-class Silent:
-    """Progress that nobody watches."""
-
-    def start(self, *, steps: int, done: int) -> None: ...
-    def step(self, *, loss: float, tokens_per_s: float) -> None: ...
-    def epoch(self, result: EpochResult) -> None: ...
 
 
 class Builder:

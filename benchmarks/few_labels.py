@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 from sklearn.model_selection import train_test_split
 
-from benchmarks import machine, rivals, runs
+from benchmarks import machine, rivals, runs, sets
 from benchmarks.rivals import NBSVM, WORDS
 from benchmarks.runs import Found, Keep, Run
 from benchmarks.table import NAMES, spread
@@ -97,16 +97,12 @@ def write(parts: Parts, labels: int, seed: int, folder: Path) -> Examples:
     texts += (parts.valid.texts if parts.valid is not None else []) + (parts.unlabelled or [])
     folder.mkdir(parents=True, exist_ok=True)
     pairs = zip(drawn.texts, drawn.labels, strict=True)
-    _write_lines(folder / "train.jsonl", [{"text": text, "label": label} for text, (label,) in pairs])
-    _write_lines(folder / "unlabelled.jsonl", [{"text": text} for text in texts])
+    sets.write_lines(folder / "train.jsonl", [{"text": text, "label": label} for text, (label,) in pairs])
+    sets.write_lines(folder / "unlabelled.jsonl", [{"text": text} for text in texts])
     test = folder / parts.paths["test"].name
     test.unlink(missing_ok=True)
     test.symlink_to(parts.paths["test"].resolve())
     return drawn
-
-
-def _write_lines(path: Path, rows: Sequence[Mapping[str, str]]) -> None:
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
 
 
 def summary(rows: Mapping[int, Sequence[Found]]) -> dict[int, dict[str, Any]]:

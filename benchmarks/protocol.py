@@ -21,7 +21,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import machine, rivals, runs
+from benchmarks import machine, rivals, runs, sets
 from benchmarks.runs import Found, Keep, Run
 from training import data
 from training.config import TrainingConfig
@@ -147,13 +147,9 @@ def write(folder: Path, parts: dict[str, Examples], unlabelled: list[str] | None
         lines = [
             {"text": text, "label": labels[0]} if single else {"text": text, "labels": labels} for text, labels in rows
         ]
-        _write_lines(folder / f"{name}.jsonl", lines)
+        sets.write_lines(folder / f"{name}.jsonl", lines)
     if unlabelled is not None:
-        _write_lines(folder / "unlabelled.jsonl", [{"text": text} for text in unlabelled])
-
-
-def _write_lines(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+        sets.write_lines(folder / "unlabelled.jsonl", [{"text": text} for text in unlabelled])
 
 
 def _run(name: str, folder: Path, seed: int, given: argparse.Namespace, *, short: bool = False) -> Run:

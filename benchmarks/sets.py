@@ -3,8 +3,10 @@
 The figures of rivals are those of the README beside the sets (`../shared/data/README.md`, one run each).
 """
 
-from collections.abc import Mapping
-from typing import TypeAlias
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
 
 # By the name of a figure on test, such as "accuracy": a share of 1.
 Figures: TypeAlias = Mapping[str, float]
@@ -72,3 +74,8 @@ def published(name: str) -> dict[str, Figures]:
 
 def _shares(names: tuple[str, ...], percent: tuple[float, float]) -> Figures:
     return {name: figure / 100 for name, figure in zip(names, percent, strict=True)}
+
+
+def write_lines(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """A part of a set of one's own, a JSON object a line."""
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")

@@ -57,7 +57,8 @@ def weights(*, seed: int = 0) -> bytes:
             f"lstm.{direction}.bias_ih_l0": (4 * hidden,),
             f"lstm.{direction}.bias_hh_l0": (4 * hidden,),
         }
-    return safetensors.numpy.save({name: draw.normal(size=size).astype(np.float32) for name, size in shapes.items()})
+    tensors = {name: draw.normal(size=size).astype(np.float32) for name, size in shapes.items()}
+    return safetensors.numpy.save({**tensors, "embedding.weight": tensors["embedding.weight"].astype(np.float16)})
 
 
 def classifier(

@@ -30,9 +30,10 @@ SHARED = {"embedding": "embedding.weight", "head_weight": "head.weight", "head_b
 
 
 def to_onnx(config: NetworkConfig, weights: bytes) -> bytes:
-    """The graph (ids int64 (B, T), lengths int64 (B)) -> logits float32 (B, C), float32 throughout.
+    """The graph (ids int64 (B, T), lengths int64 (B)) -> logits float32 (B, C).
 
-    `weights` are the bytes of the safetensors file that will lie beside it.
+    All in float32, but for the table, which is read as it lies in `weights`: the bytes of the safetensors file that
+    will be beside the graph.
     """
     arrays = safetensors.numpy.load(weights)
     graph = helper.make_graph(
@@ -100,7 +101,8 @@ def _nodes(config: NetworkConfig) -> list[onnx.NodeProto]:
     return [
         # ONNX's LSTM is time-major.
         node("Transpose", ["ids"], ["ids_TB"], perm=[1, 0]),
-        node("Gather", ["embedding", "ids_TB"], ["vectors_TBE"]),
+        node("Gather", ["embedding", "ids_TB"], ["stored_TBE"]),
+        node("Cast", ["stored_TBE"], ["vectors_TBE"], to=TensorProto.FLOAT),
         node("Cast", ["lengths"], ["lengths_int32"], to=TensorProto.INT32),
         node(
             "LSTM",

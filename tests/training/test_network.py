@@ -10,6 +10,8 @@ from training.network import TrainedNetwork
 
 # Two ways to the same sum, in float32.
 AGREEMENT = 1e-5
+# A table in float16 has 11 bits: what they may move a logit of this network by.
+ROUNDING = 1e-3
 SHAPE = NetworkConfig(vocabulary_size=7, embedding_size=8, hidden_size=6, classes=3)
 FREQUENCY = torch.tensor([0.0, 2.0, 5.0, 1.0, 9.0, 1.0, 3.0])
 
@@ -21,13 +23,22 @@ def made(**settings: object) -> TrainedNetwork:
 
 @pytest.mark.parametrize("normalise", [True, False])
 def test_the_network_that_serves_gives_the_same_answers(normalise: bool) -> None:
-    """A plain network with the folded table."""
+    """A plain network with the folded table, which alone is in float16."""
     trained = made(normalise_embedding=normalise)
+    state = trained.served_state()
+    assert {name for name, value in state.items() if value.dtype == torch.float16} == {"embedding.weight"}
     served = Network(SHAPE)
-    served.load_state_dict(trained.served_state())
+    served.load_state_dict(state)
     ids, lengths = torch.tensor([[2, 3, 4], [6, 1, 0]]), torch.tensor([3, 2])
     with torch.inference_mode():
-        assert torch.allclose(served.eval()(ids, lengths), trained(ids, lengths), rtol=0, atol=AGREEMENT)
+        assert torch.allclose(served.eval()(ids, lengths), trained(ids, lengths), rtol=0, atol=ROUNDING)
+
+
+def test_no_vector_is_infinite_as_it_is_served() -> None:
+    """What float16 can't hold is its largest number."""
+    network = made(normalise_embedding=False)
+    network.embedding.weight.data[3] = -1e9
+    assert network.served_state()["embedding.weight"].isfinite().all()
 
 
 def test_vectors_have_mean_0_and_variance_1_over_the_text() -> None:

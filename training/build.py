@@ -164,7 +164,8 @@ def _network(
         return TrainedNetwork(shape.network, config, torch.from_numpy(frequency_V).float())
     for word, row in vocabulary.items():
         frequency_V[row] = encoder.counts.get(word, frequency_V[row])
-    network = TrainedNetwork(shape.network, config, torch.from_numpy(frequency_V).float())
+    gentler = config.model_copy(update={"embedding_dropout": config.encoder_dropout})
+    network = TrainedNetwork(shape.network, gentler, torch.from_numpy(frequency_V).float())
     encoder.start(network, vocabulary)
     return network
 

@@ -152,6 +152,9 @@ class TrainingConfig(BaseModel):
     encoder_rate: Annotated[
         float, Field(ge=0, le=1, description="share of the learning rate that a pretrained embedding and LSTM get")
     ] = 1.0
+    encoder_dropout: Annotated[
+        Dropout, Field(description="in place of embedding_dropout, where the embedding was pretrained")
+    ] = 0.2
     frozen_share: Annotated[
         Share, Field(description="of the steps, in which the head alone learns, over what was pretrained")
     ] = 0.05

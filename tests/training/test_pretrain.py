@@ -100,6 +100,21 @@ def test_a_classifier_starts_from_it(data: Path, pretrained: tuple[Path, dict[st
     bundle.classifier(device="cpu")
 
 
+def test_over_an_encoder_the_dropout_is_another(
+    data: Path, pretrained: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    """encoder_dropout decides the weights, and embedding_dropout doesn't."""
+
+    def version(name: str, setting: str) -> str:
+        done = lembra("train", data, "--out", tmp_path / name, "--set", setting, *GIVEN, pretrained[0])
+        assert done.exit_code == 0, done.output
+        return str(json.loads(done.stdout.splitlines()[-1])["version"])
+
+    first = version("first", "embedding_dropout=0.1")
+    assert version("second", "embedding_dropout=0.6") == first
+    assert version("third", "encoder_dropout=0.6") != first
+
+
 def test_an_encoder_that_learnt_from_judging_texts_is_told(
     data: Path, pretrained: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:

@@ -5,6 +5,7 @@ Its features and its C are chosen on the rows by which the LSTM's epoch is, and 
 N rows, C classes.
 """
 
+import itertools
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -26,6 +27,8 @@ from training.metrics import Doubles
 AS_GOOD = 0.01
 NAME = "TF-IDF and linear SVM"
 CHOICES_OF_C = (0.03, 0.1, 0.3, 1.0, 3.0)
+# Characters bring many more n-grams a text, and want a smaller C than words: that of words is tried, and this many below.
+STEPS_DOWN = 2
 FEATURES: dict[tuple[NgramKind, ...], str] = {
     ("words",): "words 1-2",
     ("words", "characters"): "words 1-2, characters 2-5",
@@ -55,23 +58,37 @@ class Rival:
 
 
 def fit(splits: Splits, config: TrainingConfig) -> Rival:
-    """The best on validation rows of a few linear models, fitted on train: words, or words and characters; five C."""
+    """The best on validation rows of a few linear models, fitted on train: words, or words and characters; with and
+    without naive Bayes; five C.
+    """
     started = time.perf_counter()
     targets_NC, wanted_NC = (flags(part.labels, splits.labels) for part in (splits.train, splits.validation))
     best: Rival | None = None
     for counter in counters(splits, config):
         train, held_out = (counter.matrix(part.texts) for part in (splits.train, splits.validation))
-        # Characters are tried at the best C of words alone: on GoEmotions each fit of all labels takes a minute.
-        for c in CHOICES_OF_C if best is None else (best.settings["C"],):
-            fitted = linear.fit(train, targets_NC, splits.kind, c=c, seed=config.seed)
+        for naive_bayes, c in _tried(best):
+            fitted = linear.fit(train, targets_NC, splits.kind, c=c, seed=config.seed, naive_bayes=naive_bayes)
             scores_NC = fitted.scores(held_out)
             thresholds_C = _thresholds(scores_NC, wanted_NC, splits.kind)
             score = metrics.micro_f1(wanted_NC, _decisions(scores_NC, thresholds_C, splits.kind))
             if best is None or score > best.settings["held_out_score"]:
-                settings = {"features": FEATURES[counter.kinds], "C": c, "held_out_score": score}
+                settings = {
+                    "features": FEATURES[counter.kinds],
+                    "naive_bayes": naive_bayes,
+                    "C": c,
+                    "held_out_score": score,
+                }
                 best = Rival(splits.labels, splits.kind, counter, fitted, thresholds_C, settings, seconds=0.0)
     assert best is not None
     return replace(best, seconds=round(time.perf_counter() - started, 1))
+
+
+def _tried(best: Rival | None) -> list[tuple[bool, float]]:
+    """Whether with naive Bayes, and which C: all of words; of characters few, as on GoEmotions each takes a minute."""
+    if best is None:
+        return list(itertools.product((False, True), CHOICES_OF_C))
+    at = CHOICES_OF_C.index(best.settings["C"])
+    return [(best.settings["naive_bayes"], c) for c in CHOICES_OF_C[max(0, at - STEPS_DOWN) : at + 1]]
 
 
 def counters(splits: Splits, config: TrainingConfig) -> list[Counter]:

@@ -24,6 +24,20 @@ def test_the_most_frequent_features_are_kept() -> None:
     assert counter.matrix(["four", "one"]).toarray().tolist() == [[1.0], [0.0]]
 
 
+def test_with_naive_bayes_a_word_of_both_labels_counts_less() -> None:
+    """Beside the words that tell the labels apart, `often` stands in a few texts more of the one than of the other."""
+    texts = ["warm often"] * 12 + ["warm", "cold often"] * 10 + ["cold"] * 12
+    counter = Counter(texts, ("words",), LIMIT)
+    targets_NC = np.array([["warm" in text, "cold" in text] for text in texts])
+    asked = counter.matrix(["warm", "often"])
+    shares = []
+    for naive_bayes in (False, True):
+        fitted = linear.fit(counter.matrix(texts), targets_NC, "single-label", c=0.1, seed=0, naive_bayes=naive_bayes)
+        warm, often = fitted.scores(asked)[:, 0] - fitted.biases_C[0]
+        shares.append(often / warm)
+    assert 0 < shares[1] < shares[0] / 2
+
+
 def test_a_scaled_model_has_scaled_scores() -> None:
     """Weights and biases by the factor, then the bias."""
     counter = Counter(TEXTS, ("words",), LIMIT)

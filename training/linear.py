@@ -1,6 +1,6 @@
 """A linear model over hashed n-grams: the LSTM's partner in a classifier, and its rival in the report.
 
-TF-IDF and a linear SVM a label, whose features may be weighed by how much they tell of it (NB-SVM, Wang & Manning 2012).
+TF-IDF and a linear SVM a label; features may be weighed by how much they tell of it (NB-SVM, Wang & Manning 2012).
 
 N rows, K features, C classes.
 """
@@ -107,7 +107,7 @@ def most_features(classes: int) -> int:
 def fit(features: Matrix, targets_NC: Flags, kind: Kind, *, c: float, seed: int, naive_bayes: bool = False) -> Linear:
     """A linear SVM a label, each against the rest; one alone where there are two and each text has one of them.
 
-    With `naive_bayes`, each feature counts by how much more frequent it is in a label's texts than in the rest, or less.
+    With `naive_bayes`, each feature counts by how much more, or less, frequent it is in a label's texts than in the rest.
     """
     classes = targets_NC.shape[1]
     weights_KC, biases_C = np.zeros((features.shape[1], classes)), np.zeros(classes)

@@ -27,7 +27,7 @@ from training.metrics import Doubles
 AS_GOOD = 0.01
 NAME = "TF-IDF and linear SVM"
 CHOICES_OF_C = (0.03, 0.1, 0.3, 1.0, 3.0)
-# Characters bring many more n-grams a text, and want a smaller C than words: that of words is tried, and this many below.
+# Characters are many more n-grams a text, and want a smaller C than words: that of words is tried, and so many below.
 STEPS_DOWN = 2
 FEATURES: dict[tuple[NgramKind, ...], str] = {
     ("words",): "words 1-2",

@@ -107,7 +107,7 @@ def most_features(classes: int) -> int:
 def fit(features: Matrix, targets_NC: Flags, kind: Kind, *, c: float, seed: int, naive_bayes: bool = False) -> Linear:
     """A linear SVM a label, each against the rest; one alone where there are two and each text has one of them.
 
-    With `naive_bayes`, each feature counts by how much more, or less, frequent it is in a label's texts than in the rest.
+    With `naive_bayes`, each feature counts by how much its share of a label's texts differs from that of the rest.
     """
     classes = targets_NC.shape[1]
     weights_KC, biases_C = np.zeros((features.shape[1], classes)), np.zeros(classes)

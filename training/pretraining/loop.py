@@ -15,7 +15,8 @@ from torch import nn
 from training import checkpoint
 from training.config import TrainingConfig
 from training.errors import TrainingError
-from training.loop import EpochResult, Fitted, Interrupted, Keeper, Progress, rate
+from training.learner import rate
+from training.loop import EpochResult, Fitted, Interrupted, Keeper, Progress
 from training.pretraining import stream
 from training.pretraining.language_model import LanguageModel, State
 from training.pretraining.stream import Row

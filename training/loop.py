@@ -19,6 +19,7 @@ from model.config import Kind
 from model.network import Network
 from model.tokenization import Ids
 from training import batches, metrics, objective
+from training.batches import Plan
 from training.config import TrainingConfig
 from training.errors import TrainingError
 from training.learner import Learner
@@ -39,8 +40,8 @@ class Encoded:
 
 @dataclass(frozen=True, slots=True)
 class EpochResult:
-    """What an epoch came to. `loss` is the mean over training rows; the rest is on validation rows, and `score` is by
-    what the settings select.
+    """What an epoch came to. `loss` is the mean over training rows. `validation_loss` and `score`, by what the settings
+    select, are on validation rows; NaN where none are held out.
     """
 
     epoch: int
@@ -53,14 +54,20 @@ class EpochResult:
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """The best epoch's averaged weights, and how it went."""
+    """The best epoch's averaged weights, and how it went. `planned` epochs there would have been without patience."""
 
     weights: dict[str, torch.Tensor]
     epochs: list[EpochResult]
+    planned: int
 
     @property
     def history(self) -> list[dict[str, Any]]:
         return [asdict(epoch) for epoch in self.epochs]
+
+    @property
+    def best(self) -> EpochResult:
+        """The epoch that the weights are of."""
+        return [epoch for epoch in self.epochs if epoch.best][-1]
 
     @property
     def tokens_per_s(self) -> float:
@@ -114,6 +121,11 @@ class Place:
         best = max((result.epoch for result in self.results if result.best), default=0)
         return self.epoch >= epochs or self.epoch - best >= patience
 
+    def next_epoch(self) -> None:
+        """To the start of the next one."""
+        self.epoch += 1
+        self.group, self.loss, self.tokens, self.seconds = 0, 0.0, 0, 0.0
+
     def state(self) -> dict[str, Any]:
         """As tensors and plain values."""
         named = {name: getattr(self, name) for name in ("epoch", "group", "loss", "tokens", "seconds", "weights")}
@@ -142,7 +154,54 @@ def fit(
     With a `keeper`, goes on from what it kept, to the same weights as if there had been no break.
     Raises: Interrupted after the step in which `stopped` turns true, with the state kept.
     """
-    plan = _plan(train, config)
+    plan = batches.plan(train.rows, config)
+    learner, place = _begin(network, train, plan, config, progress, pretrained=pretrained, keeper=keeper)
+    while not place.is_over(len(plan), config.patience):
+        _pass(learner, train, plan, place, progress, keeper=keeper, stopped=stopped)
+        _end_epoch(learner, validation, place, rows=len(train), selection=config.selection)
+        progress.epoch(place.results[-1])
+        _keep(keeper, learner, place)
+    return Fitted(place.weights, place.results, planned=len(plan))
+
+
+def refit(
+    network: Network,
+    train: Encoded,
+    config: TrainingConfig,
+    progress: Progress,
+    *,
+    like: Fitted,
+    pretrained: bool = False,
+    keeper: Keeper | None = None,
+    stopped: Callable[[], bool] = lambda: False,
+) -> dict[str, torch.Tensor]:
+    """Train as `like` was, on other rows, to the end of its best epoch: the averaged weights there.
+
+    The rate falls as if all of its planned epochs were to come, as it had fallen there. Nothing is held out, so a
+    result has no figures of validation. `pretrained`, `keeper`, `stopped` and Raises: as of `fit`.
+    """
+    plan = batches.plan(train.rows, config, epochs=like.planned)
+    learner, place = _begin(network, train, plan, config, progress, pretrained=pretrained, keeper=keeper)
+    while place.epoch < like.best.epoch:
+        _pass(learner, train, plan, place, progress, keeper=keeper, stopped=stopped)
+        speed = place.tokens / place.seconds
+        progress.epoch(EpochResult(place.epoch + 1, place.loss / len(train), math.nan, math.nan, speed, best=False))
+        place.next_epoch()
+        _keep(keeper, learner, place)
+    return learner.averaged()
+
+
+def _begin(
+    network: Network,
+    train: Encoded,
+    plan: Plan,
+    config: TrainingConfig,
+    progress: Progress,
+    *,
+    pretrained: bool,
+    keeper: Keeper | None,
+) -> tuple[Learner, Place]:
+    """The learner, and its place in the plan: the first, or the one that was kept."""
     steps = sum(map(len, plan))
     learner = Learner(network, _criterion(train, network, config), config, steps=steps, pretrained=pretrained)
     place = Place()
@@ -150,18 +209,27 @@ def fit(
         learner.restore(kept)
         place = Place.restored(kept["place"])
     progress.start(steps=learner.steps, done=learner.step_number)
-    while not place.is_over(len(plan), config.patience):
-        for group in plan[place.epoch][place.group :]:
-            _step(learner, train, group, place, progress)
-            if stopped():
-                _keep(keeper, learner, place)
-                raise Interrupted(Fitted(place.weights, place.results))
-            if keeper is not None and keeper.is_due():
-                _keep(keeper, learner, place)
-        _end_epoch(learner, validation, place, rows=len(train), selection=config.selection)
-        progress.epoch(place.results[-1])
-        _keep(keeper, learner, place)
-    return Fitted(place.weights, place.results)
+    return learner, place
+
+
+def _pass(
+    learner: Learner,
+    train: Encoded,
+    plan: Plan,
+    place: Place,
+    progress: Progress,
+    *,
+    keeper: Keeper | None,
+    stopped: Callable[[], bool],
+) -> None:
+    """The steps of an epoch, from where its place is to the end. Raises: Interrupted."""
+    for group in plan[place.epoch][place.group :]:
+        _step(learner, train, group, place, progress)
+        if stopped():
+            _keep(keeper, learner, place)
+            raise Interrupted(Fitted(place.weights, place.results, planned=len(plan)))
+        if keeper is not None and keeper.is_due():
+            _keep(keeper, learner, place)
 
 
 def _step(learner: Learner, train: Encoded, group: list[int], place: Place, progress: Progress) -> None:
@@ -190,26 +258,14 @@ def _end_epoch(learner: Learner, validation: Encoded, place: Place, *, rows: int
     improved = (score, -loss) > place.best
     if improved:
         place.weights = learner.averaged()
-    place.epoch += 1
     speed = place.tokens / place.seconds
-    place.results.append(EpochResult(place.epoch, place.loss / rows, loss, score, speed, improved))
-    place.group, place.loss, place.tokens, place.seconds = 0, 0.0, 0, 0.0
+    place.results.append(EpochResult(place.epoch + 1, place.loss / rows, loss, score, speed, improved))
+    place.next_epoch()
 
 
 def _keep(keeper: Keeper | None, learner: Learner, place: Place) -> None:
     if keeper is not None:
         keeper.save({**learner.state(), "place": place.state()})
-
-
-def _plan(train: Encoded, config: TrainingConfig) -> list[list[list[int]]]:
-    """The groups of rows of every epoch."""
-    rng = random.Random(config.seed)
-    lengths = [len(row) for row in train.rows]
-    batch_tokens = min(config.batch_tokens, max(1, sum(lengths) // config.epoch_steps))
-    plan: list[list[list[int]]] = []
-    while len(plan) < config.epochs or sum(map(len, plan)) < config.least_steps:
-        plan.append(batches.epoch(lengths, max_tokens=batch_tokens, rng=rng))
-    return plan
 
 
 def judge(network: Network, data: Encoded, *, selection: Selection) -> tuple[float, float]:

@@ -106,7 +106,7 @@ def fit(
             _step(learner, ids_BL, place, config, progress)
             if stopped():
                 _keep(keeper, learner, place)
-                raise Interrupted(Fitted({}, place.results))
+                raise Interrupted(Fitted({}, place.results, planned=config.pretrain_epochs))
             if keeper is not None and keeper.is_due():
                 _keep(keeper, learner, place)
         _end_epoch(model, held_out, place)

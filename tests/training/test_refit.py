@@ -193,9 +193,21 @@ def test_test_is_told_of_what_is_served(
         assert twice.report["rival"][key] == expected[key]
 
 
-def test_without_test_both_are_compared_as_they_were_chosen(
-    source: Path, settings: TrainingConfig, tmp_path: Path, splits: Splits, linear: Rival
+def test_the_rival_of_test_has_learnt_from_all_rows_too(
+    first: Built, splits: Splits, settings: TrainingConfig, linear: Rival
 ) -> None:
+    """And that of validation hasn't: told apart by a refitted one that says the contrary."""
+    contrary = replace(linear, linear=linear.linear.scaled(-1.0, bias=0.0))
+    again = refit.Refitted(first, contrary, rows=1)
+    for name, part in splits.judged.items():
+        judged = {name: evaluate.judge(first.classifier, part)}
+        found = run._compare(linear, again, judged, settings)["accuracy"]
+        right = (linear.decide(part.texts) == evaluate.flags(part.labels, splits.labels)).all(axis=1).mean()
+        assert right != 0.5
+        assert found == pytest.approx(right if name == "valid" else 1 - right)
+
+
+def test_without_test_both_are_compared_as_they_were_chosen(settings: TrainingConfig, tmp_path: Path) -> None:
     """On validation rows, which neither has learnt from then."""
     write_rows(tmp_path, "train.jsonl", rows())
     (tmp_path / "out").mkdir()

@@ -2,11 +2,28 @@
 
 import random
 from collections.abc import Sequence
+from typing import TypeAlias
 
 from model import collate
+from model.tokenization import Ids
+from training.config import TrainingConfig
+
+# Of every epoch the groups of rows, in the order of its steps.
+Plan: TypeAlias = list[list[list[int]]]
 
 # Rows are sorted by length plus up to this many tokens at random, so that an epoch's batches are not the last one's.
 JITTER = 2.0
+
+
+def plan(rows: Sequence[Ids], config: TrainingConfig, *, epochs: int | None = None) -> Plan:
+    """The batches of a training, drawn by its seed; of so many epochs, or of as many as the settings say."""
+    rng = random.Random(config.seed)
+    lengths = [len(row) for row in rows]
+    max_tokens = min(config.batch_tokens, max(1, sum(lengths) // config.epoch_steps))
+    made: Plan = []
+    while len(made) < (epochs or config.epochs) or (epochs is None and sum(map(len, made)) < config.least_steps):
+        made.append(epoch(lengths, max_tokens=max_tokens, rng=rng))
+    return made
 
 
 def epoch(lengths: Sequence[int], *, max_tokens: int, rng: random.Random) -> list[list[int]]:

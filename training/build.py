@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,8 +26,19 @@ from training.pretraining.encoder import Encoder
 from training.reading import Examples
 from training.rival import Rival
 
-# Settings that no weight depends on: a run that was cut off may go on with others.
-BESIDE_THE_WEIGHTS = {"ngrams", "rival", "find_label_errors", "keep_texts"}
+# Settings that no weight of a training depends on: a run that was cut off may go on with others. Whether there is a
+# second training, which `refit_below` says, is nothing to either.
+BESIDE_THE_WEIGHTS = {"ngrams", "rival", "find_label_errors", "keep_texts", "refit_below"}
+
+
+@dataclass(frozen=True)
+class Start:
+    """A network with its starting values, the text that it is to learn from, and how that is read."""
+
+    network: TrainedNetwork
+    train: Encoded
+    tokenization: Tokenization
+    shape: ClassifierConfig
 
 
 @dataclass(frozen=True)
@@ -62,20 +73,13 @@ def build(
     `partner` are added to the network's where they help.
     Raises: loop.Interrupted when `stopped` turned true, unless `keep_best` then says to build from the best so far.
     """
-    # oneDNN keeps what it made for each shape of a batch, and length-sorted batches have hundreds: 6 GB on IMDB.
-    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16")
-    loop.seed_everything(config.seed)
-    torch.set_num_threads(config.threads or torch.get_num_threads())
-    words = tokenizer.train(splits.train.texts, config, encoder.counts if encoder is not None else None)
-    tokenization = Tokenization(words, max_tokens=config.max_tokens)
-    shape = shape_of(splits, tokenization, config)
-    train, validation = (encode(part, tokenization, shape.labels) for part in (splits.train, splits.validation))
-    network = _network(train, shape, config, words.get_vocab(), encoder).to(device)
+    begun = start(splits, config, device=device, encoder=encoder)
+    validation = encode(splits.validation, begun.tokenization, splits.labels)
     stopped_early = False
     try:
         fitted = loop.fit(
-            network,
-            train,
+            begun.network,
+            begun.train,
             validation,
             config,
             progress,
@@ -87,22 +91,53 @@ def build(
         if not stop.fitted.weights or not keep_best():
             raise
         fitted, stopped_early = stop.fitted, True
-    network.load_state_dict(fitted.weights)
-    mixed, ngrams = _mix(network, validation, partner, splits.validation.texts) if partner else (None, None)
-    shape = shape.model_copy(update={"ngrams": partner.counter.kinds if partner and ngrams else ()})
-    weights = safetensors.torch.save(network.served_state(factor=mixed.network if mixed else 1.0))
+    begun.network.load_state_dict(fitted.weights)
+    mixed = _mix(begun.network, validation, partner, splits.validation.texts) if partner is not None else None
+    uncalibrated = assemble(begun, config, fitted, partner, mixed, Calibration(), stopped=stopped_early)
+    return _calibrated(uncalibrated, begun.tokenization, splits.calibration)
+
+
+def start(splits: Splits, config: TrainingConfig, *, device: torch.device, encoder: Encoder | None) -> Start:
+    """Before the first step of a training on `splits.train`: every generator is seeded here."""
+    # oneDNN keeps what it made for each shape of a batch, and length-sorted batches have hundreds: 6 GB on IMDB.
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16")
+    loop.seed_everything(config.seed)
+    torch.set_num_threads(config.threads or torch.get_num_threads())
+    words = tokenizer.train(splits.train.texts, config, encoder.counts if encoder is not None else None)
+    tokenization = Tokenization(words, max_tokens=config.max_tokens)
+    shape = shape_of(splits, tokenization, config)
+    train = encode(splits.train, tokenization, splits.labels)
+    network = _network(train, shape, config, words.get_vocab(), encoder).to(device)
+    return Start(network, train, tokenization, shape)
+
+
+def assemble(
+    begun: Start,
+    config: TrainingConfig,
+    fitted: Fitted,
+    partner: Rival | None,
+    mixed: Mixture | None,
+    calibration: Calibration,
+    *,
+    stopped: bool,
+) -> Built:
+    """The classifier that serves: the network as its weights now are, and as much of `partner` as `mixed` says."""
+    shape, ngrams = begun.shape, None
+    if partner is not None and mixed is not None:
+        ngrams = partner.counter.served(partner.linear.scaled(mixed.linear, bias=mixed.bias))
+        shape = shape.model_copy(update={"ngrams": partner.counter.kinds})
+    weights = safetensors.torch.save(begun.network.served_state(factor=mixed.network if mixed is not None else 1.0))
     graph = export.to_onnx(shape.network, weights)
     engine = OnnxEngine(graph, weights, threads=config.threads)
-    calibration = _calibrate(Classifier(shape, tokenization, engine, Calibration(), ngrams), splits.calibration)
     return Built(
-        Classifier(shape, tokenization, engine, calibration, ngrams),
-        tokenization.to_json(),
+        Classifier(shape, begun.tokenization, engine, calibration, ngrams),
+        begun.tokenization.to_json(),
         weights,
         graph,
         ngrams,
         mixed,
         fitted,
-        stopped_early,
+        stopped,
     )
 
 
@@ -170,16 +205,14 @@ def _network(
     return network
 
 
-def _mix(
-    network: TrainedNetwork, validation: Encoded, partner: Rival, texts: Sequence[str]
-) -> tuple[Mixture | None, Ngrams | None]:
-    """How much the linear model says beside the network, and what is served of it."""
-    found = mixture.fit(loop.logits(network, validation), partner.scores(texts), validation.targets_NC, validation.kind)
-    if found is None:
-        return None, None
-    return found, partner.counter.served(partner.linear.scaled(found.linear, bias=found.bias))
+def _mix(network: TrainedNetwork, validation: Encoded, partner: Rival, texts: Sequence[str]) -> Mixture | None:
+    """How much the linear model says beside the network; None where it doesn't help."""
+    return mixture.fit(loop.logits(network, validation), partner.scores(texts), validation.targets_NC, validation.kind)
 
 
-def _calibrate(classifier: Classifier, rows: Examples) -> Calibration:
-    answers = evaluate.answer(classifier, rows)
-    return calibrate.fit(answers.logits_NC, answers.targets_NC, classifier.config.kind)
+def _calibrated(built: Built, tokenization: Tokenization, rows: Examples) -> Built:
+    """The same, with probabilities that mean what they say on `rows`."""
+    its = built.classifier
+    answers = evaluate.answer(its, rows)
+    calibration = calibrate.fit(answers.logits_NC, answers.targets_NC, its.config.kind)
+    return replace(built, classifier=Classifier(its.config, tokenization, its.engine, calibration, built.ngrams))

@@ -63,6 +63,14 @@ class TrainingConfig(BaseModel):
             description="of train, held out to fit the temperature; of `valid` its part of both shares",
         ),
     ] = 0.04
+    refit_below: Annotated[
+        int,
+        Field(
+            ge=0,
+            description="where there is no `valid` and train has fewer rows, network and linear model are trained once "
+            "more, on the held-out rows too, for as many epochs as were best; 0: never",
+        ),
+    ] = 20_000
     test_share: Annotated[Share, Field(gt=0, description="of a single file, held out to report on")] = 0.1
     drop_repeats: Annotated[
         bool,

@@ -5,7 +5,7 @@ import os
 import random
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from model.config import ClassifierConfig, Kind
@@ -43,7 +43,7 @@ class Splits:
     """What a run learns from, chooses its epoch by, fits its temperature on, and is judged by.
 
     No row is in two of them. `test` is None where the data has none. `dropped` rows were left out, as their texts are
-    in test too or, of train, in any of the others.
+    in test too or, of train, in any of the others. `own_valid`: validation and calibration are the data's own `valid`.
     """
 
     train: Examples
@@ -52,6 +52,7 @@ class Splits:
     test: Examples | None
     labels: list[str]
     dropped: int
+    own_valid: bool = False
 
     @property
     def kind(self) -> Kind:
@@ -114,7 +115,19 @@ def split(parts: Parts, config: TrainingConfig) -> Splits:
     for name, examples in (("valid", validation), ("valid", calibration), ("test", test)):
         check_known(parts.paths.get(name, path), examples, labels)
     dropped = rows - len(train) - len(validation) - len(calibration)
-    return Splits(train, validation, calibration, test, labels, dropped)
+    return Splits(train, validation, calibration, test, labels, dropped, own_valid=parts.valid is not None)
+
+
+def whole(splits: Splits, config: TrainingConfig) -> Splits | None:
+    """What a second training learns from: train with the validation and calibration rows that were held out of it, all
+    three as they were left without repeats. None where there is none: `refit_below`.
+    """
+    learnt = (splits.train, splits.validation, splits.calibration)
+    if splits.own_valid or sum(map(len, learnt)) >= config.refit_below:
+        return None
+    texts, labels = ([row for part in learnt for row in getattr(part, name)] for name in ("texts", "labels"))
+    nothing = splits.train.take([])
+    return replace(splits, train=Examples(texts, labels, splits.kind), validation=nothing, calibration=nothing)
 
 
 def files(data: Path, *, needed: Sequence[str] = ("train",)) -> dict[str, Path]:

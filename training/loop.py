@@ -1,30 +1,28 @@
-"""Fit a network: steps, epochs, moving average of the weights, early stop, and going on after a break."""
+"""Fit a network: epochs, early stop, and going on after a break."""
 
 from __future__ import annotations
 
-import copy
 import math
 import random
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import nn
 
 from model import collate
 from model.calibration import Calibration, Flags, Floats, probabilities
 from model.classifier import BATCH_TOKENS
-from model.collate import Batch
 from model.config import Kind
 from model.network import Network
 from model.tokenization import Ids
-from training import batches, checkpoint, metrics, objective
+from training import batches, metrics, objective
+from training.batches import Plan
 from training.config import TrainingConfig
 from training.errors import TrainingError
+from training.learner import Learner
 from training.metrics import Selection
 
 
@@ -42,8 +40,8 @@ class Encoded:
 
 @dataclass(frozen=True, slots=True)
 class EpochResult:
-    """What an epoch came to. `loss` is the mean over training rows; the rest is on validation rows, and `score` is by
-    what the settings select.
+    """What an epoch came to. `loss` is the mean over training rows. `validation_loss` and `score`, by what the settings
+    select, are on validation rows; NaN where none are held out.
     """
 
     epoch: int
@@ -56,14 +54,20 @@ class EpochResult:
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """The best epoch's averaged weights, and how it went."""
+    """The best epoch's averaged weights, and how it went. `planned` epochs there would have been without patience."""
 
     weights: dict[str, torch.Tensor]
     epochs: list[EpochResult]
+    planned: int
 
     @property
     def history(self) -> list[dict[str, Any]]:
         return [asdict(epoch) for epoch in self.epochs]
+
+    @property
+    def best(self) -> EpochResult:
+        """The epoch that the weights are of."""
+        return [epoch for epoch in self.epochs if epoch.best][-1]
 
     @property
     def tokens_per_s(self) -> float:
@@ -117,6 +121,21 @@ class Place:
         best = max((result.epoch for result in self.results if result.best), default=0)
         return self.epoch >= epochs or self.epoch - best >= patience
 
+    def next_epoch(self) -> None:
+        """To the start of the next one."""
+        self.epoch += 1
+        self.group, self.loss, self.tokens, self.seconds = 0, 0.0, 0, 0.0
+
+    def state(self) -> dict[str, Any]:
+        """As tensors and plain values."""
+        named = {name: getattr(self, name) for name in ("epoch", "group", "loss", "tokens", "seconds", "weights")}
+        return {**named, "results": [asdict(result) for result in self.results]}
+
+    @classmethod
+    def restored(cls, state: dict[str, Any]) -> Place:
+        """What `state` gave."""
+        return cls(**{**state, "results": [EpochResult(**result) for result in state["results"]]})
+
 
 def fit(
     network: Network,
@@ -135,25 +154,82 @@ def fit(
     With a `keeper`, goes on from what it kept, to the same weights as if there had been no break.
     Raises: Interrupted after the step in which `stopped` turns true, with the state kept.
     """
-    plan = _plan(train, config)
+    plan = batches.plan(train.rows, config)
+    learner, place = _begin(network, train, plan, config, progress, pretrained=pretrained, keeper=keeper)
+    while not place.is_over(len(plan), config.patience):
+        _pass(learner, train, plan, place, progress, keeper=keeper, stopped=stopped)
+        _end_epoch(learner, validation, place, rows=len(train), selection=config.selection)
+        progress.epoch(place.results[-1])
+        _keep(keeper, learner, place)
+    return Fitted(place.weights, place.results, planned=len(plan))
+
+
+def refit(
+    network: Network,
+    train: Encoded,
+    config: TrainingConfig,
+    progress: Progress,
+    *,
+    like: Fitted,
+    pretrained: bool = False,
+    keeper: Keeper | None = None,
+    stopped: Callable[[], bool] = lambda: False,
+) -> dict[str, torch.Tensor]:
+    """Train as `like` was, on other rows, to the end of its best epoch: the averaged weights there.
+
+    The rate falls as if all of its planned epochs were to come, as it had fallen there. Nothing is held out, so a
+    result has no figures of validation. `pretrained`, `keeper`, `stopped` and Raises: as of `fit`.
+    """
+    plan = batches.plan(train.rows, config, epochs=like.planned)
+    learner, place = _begin(network, train, plan, config, progress, pretrained=pretrained, keeper=keeper)
+    while place.epoch < like.best.epoch:
+        _pass(learner, train, plan, place, progress, keeper=keeper, stopped=stopped)
+        speed = place.tokens / place.seconds
+        progress.epoch(EpochResult(place.epoch + 1, place.loss / len(train), math.nan, math.nan, speed, best=False))
+        place.next_epoch()
+        _keep(keeper, learner, place)
+    return learner.averaged()
+
+
+def _begin(
+    network: Network,
+    train: Encoded,
+    plan: Plan,
+    config: TrainingConfig,
+    progress: Progress,
+    *,
+    pretrained: bool,
+    keeper: Keeper | None,
+) -> tuple[Learner, Place]:
+    """The learner, and its place in the plan: the first, or the one that was kept."""
     steps = sum(map(len, plan))
     learner = Learner(network, _criterion(train, network, config), config, steps=steps, pretrained=pretrained)
     place = Place()
     if keeper is not None and (kept := keeper.load()) is not None:
-        place = learner.restore(kept)
+        learner.restore(kept)
+        place = Place.restored(kept["place"])
     progress.start(steps=learner.steps, done=learner.step_number)
-    while not place.is_over(len(plan), config.patience):
-        for group in plan[place.epoch][place.group :]:
-            _step(learner, train, group, place, progress)
-            if stopped():
-                _keep(keeper, learner, place)
-                raise Interrupted(Fitted(place.weights, place.results))
-            if keeper is not None and keeper.is_due():
-                _keep(keeper, learner, place)
-        _end_epoch(learner, validation, place, rows=len(train), selection=config.selection)
-        progress.epoch(place.results[-1])
-        _keep(keeper, learner, place)
-    return Fitted(place.weights, place.results)
+    return learner, place
+
+
+def _pass(
+    learner: Learner,
+    train: Encoded,
+    plan: Plan,
+    place: Place,
+    progress: Progress,
+    *,
+    keeper: Keeper | None,
+    stopped: Callable[[], bool],
+) -> None:
+    """The steps of an epoch, from where its place is to the end. Raises: Interrupted."""
+    for group in plan[place.epoch][place.group :]:
+        _step(learner, train, group, place, progress)
+        if stopped():
+            _keep(keeper, learner, place)
+            raise Interrupted(Fitted(place.weights, place.results, planned=len(plan)))
+        if keeper is not None and keeper.is_due():
+            _keep(keeper, learner, place)
 
 
 def _step(learner: Learner, train: Encoded, group: list[int], place: Place, progress: Progress) -> None:
@@ -181,143 +257,15 @@ def _end_epoch(learner: Learner, validation: Encoded, place: Place, *, rows: int
     loss, score = judge(learner.average, validation, selection=selection)
     improved = (score, -loss) > place.best
     if improved:
-        place.weights = {name: value.detach().cpu().clone() for name, value in learner.average.state_dict().items()}
-    place.epoch += 1
+        place.weights = learner.averaged()
     speed = place.tokens / place.seconds
-    place.results.append(EpochResult(place.epoch, place.loss / rows, loss, score, speed, improved))
-    place.group, place.loss, place.tokens, place.seconds = 0, 0.0, 0, 0.0
+    place.results.append(EpochResult(place.epoch + 1, place.loss / rows, loss, score, speed, improved))
+    place.next_epoch()
 
 
 def _keep(keeper: Keeper | None, learner: Learner, place: Place) -> None:
     if keeper is not None:
-        keeper.save(learner.state(place))
-
-
-class Learner:
-    """A network being trained: its optimizer, its schedule, and the moving average of its weights."""
-
-    def __init__(
-        self,
-        network: Network,
-        criterion: objective.Criterion,
-        config: TrainingConfig,
-        *,
-        steps: int,
-        pretrained: bool = False,
-    ) -> None:
-        self.steps = steps
-        self.average = copy.deepcopy(network).requires_grad_(False).eval()
-        self._network = network
-        self._criterion = criterion
-        self._config = config
-        self._optimizer = make_optimizer(network, config, pretrained=pretrained)
-        schedules = {"rate": rate, "thawing_rate": thawing_rate}
-        self._scheduler = torch.optim.lr_scheduler.LambdaLR(
-            self._optimizer,
-            [
-                partial(schedules[group["schedule"]], steps=steps, config=config)
-                for group in self._optimizer.param_groups
-            ],
-        )
-        self.step_number = 0
-        self._device = next(network.parameters()).device
-
-    def step(self, batch: Batch, targets_BC: Flags) -> float:
-        """One step of the optimizer; returns the batch's mean loss."""
-        self._network.train()
-        self._optimizer.zero_grad()
-        ids_BT, lengths_B = (torch.from_numpy(part).to(self._device) for part in (batch.ids_BT, batch.lengths_B))
-        targets = torch.from_numpy(targets_BC).to(self._device, torch.float32)
-        loss = objective.backward(self._network, ids_BT, lengths_B, targets, self._criterion, self._config)
-        nn.utils.clip_grad_norm_(self._network.parameters(), self._config.clip)
-        self._optimizer.step()
-        self._scheduler.step()
-        self.step_number += 1
-        # A young average follows closely, or it would be made of the starting weights.
-        decay = min(self._config.average_decay, (1 + self.step_number) / (10 + self.step_number))
-        move_average(self.average, self._network, decay=decay)
-        return loss
-
-    def state(self, place: Place) -> dict[str, Any]:
-        """All that decides the next step, as tensors and plain values."""
-        return {
-            "network": self._network.state_dict(),
-            "average": self.average.state_dict(),
-            "optimizer": self._optimizer.state_dict(),
-            "scheduler": self._scheduler.state_dict(),
-            "step": self.step_number,
-            "generators": checkpoint.generators(),
-            "place": {
-                **{name: getattr(place, name) for name in ("epoch", "group", "loss", "tokens", "seconds", "weights")},
-                "results": [asdict(result) for result in place.results],
-            },
-        }
-
-    def restore(self, state: dict[str, Any]) -> Place:
-        """Take up what `state` gave, here and in torch's generators; returns the place."""
-        self._network.load_state_dict(state["network"])
-        self.average.load_state_dict(state["average"])
-        self._optimizer.load_state_dict(state["optimizer"])
-        self._scheduler.load_state_dict(state["scheduler"])
-        self.step_number = state["step"]
-        checkpoint.restore_generators(state["generators"])
-        place = dict(state["place"])
-        place["results"] = [EpochResult(**result) for result in place["results"]]
-        return Place(**place)
-
-
-def _plan(train: Encoded, config: TrainingConfig) -> list[list[list[int]]]:
-    """The groups of rows of every epoch."""
-    rng = random.Random(config.seed)
-    lengths = [len(row) for row in train.rows]
-    batch_tokens = min(config.batch_tokens, max(1, sum(lengths) // config.epoch_steps))
-    plan: list[list[list[int]]] = []
-    while len(plan) < config.epochs or sum(map(len, plan)) < config.least_steps:
-        plan.append(batches.epoch(lengths, max_tokens=batch_tokens, rng=rng))
-    return plan
-
-
-def make_optimizer(network: nn.Module, config: TrainingConfig, *, pretrained: bool = False) -> torch.optim.AdamW:
-    """AdamW; biases aren't decayed, nor is the embedding, whose rare rows would only shrink.
-
-    What was pretrained has groups of its own (discriminative rates, Howard and Ruder 2018).
-    """
-    named: dict[tuple[bool, bool], list[nn.Parameter]] = {}
-    for name, parameter in network.named_parameters():
-        decays = parameter.ndim > 1 and not name.startswith("embedding")
-        named.setdefault((pretrained and not name.startswith("head"), decays), []).append(parameter)
-    groups = [
-        {
-            "params": parameters,
-            "weight_decay": config.weight_decay if decays else 0.0,
-            "lr": config.learning_rate * (config.encoder_rate if thaws else 1.0),
-            "schedule": "thawing_rate" if thaws else "rate",
-        }
-        for (thaws, decays), parameters in sorted(named.items(), key=lambda item: item[0], reverse=True)
-    ]
-    # Fused is four times as fast on a CPU: 38 ms a step against 157 for 9 million parameters.
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.98), fused=True)
-
-
-def rate(step: int, steps: int, config: TrainingConfig) -> float:
-    """The share of the learning rate at a step: up in a line over the warm-up, then down in a line to zero."""
-    warmup = max(1, round(steps * config.warmup_share))
-    return min((step + 1) / warmup, (steps - step) / max(1, steps - warmup + 1))
-
-
-def thawing_rate(step: int, steps: int, config: TrainingConfig) -> float:
-    """The same of what was pretrained: zero over the frozen share of the steps, then a warm-up of its own."""
-    frozen = round(steps * config.frozen_share)
-    if step < frozen:
-        return 0.0
-    warmup = max(1, round(steps * config.warmup_share))
-    return min(rate(step, steps, config), (step - frozen + 1) / warmup)
-
-
-def move_average(average: nn.Module, network: nn.Module, *, decay: float) -> None:
-    """average ← decay · average + (1 − decay) · network."""
-    with torch.no_grad():
-        torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1 - decay)
+        keeper.save({**learner.state(), "place": place.state()})
 
 
 def judge(network: Network, data: Encoded, *, selection: Selection) -> tuple[float, float]:

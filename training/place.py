@@ -75,6 +75,15 @@ def take_up(out: Path, kept: Checkpoints, *, overwrite: bool, resume: bool) -> C
     return kept
 
 
+def leave(kept: Checkpoints, *, overwrite: bool, resume: bool) -> Checkpoints:
+    """Of a part that this run doesn't have: what an earlier run kept is only to be deleted, at once with `overwrite`
+    alone, else when the bundle is written.
+    """
+    if overwrite and not resume:
+        kept.delete()
+    return kept
+
+
 @contextmanager
 def interruption() -> Iterator[Callable[[], bool]]:
     """Inside, the first Ctrl-C is only noted, and the given function says so; the second one is Python's own."""

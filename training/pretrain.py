@@ -78,15 +78,11 @@ def checkpoints(
 ) -> Checkpoints:
     """Where the pretraining for `out` keeps its state; what is there is taken up, or refused.
 
-    Without texts there is no pretraining: what an earlier one left is only to be deleted, at once with `overwrite`
-    alone, else when `out` is written. Raises: TrainingError.
+    Without texts there is no pretraining. Raises: TrainingError.
     """
     folder = place.beside(out, place.RUN_FOLDER)
     if found is None:
-        left = Checkpoints(folder, {}, name=CHECKPOINT)
-        if overwrite and not resume:
-            left.delete()
-        return left
+        return place.leave(Checkpoints(folder, {}, name=CHECKPOINT), overwrite=overwrite, resume=resume)
     kept = Checkpoints(folder, make.identity(config, found, device), name=CHECKPOINT)
     return place.take_up(out, kept, overwrite=overwrite, resume=resume)
 

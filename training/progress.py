@@ -56,16 +56,17 @@ class Together:
 
 
 class TerminalProgress:
-    """A bar with loss, validation score, tokens a second and the time left."""
+    """A bar with loss, validation score, tokens a second and the time left; without a score if not `validated`."""
 
-    def __init__(self, console: Console, *, title: str = "training") -> None:
+    def __init__(self, console: Console, *, title: str = "training", validated: bool = True) -> None:
         self._console = console
+        self._validated = validated
         self._bar = Progress(
             TextColumn(title),
             BarColumn(),
             TextColumn("{task.percentage:>3.0f}%"),
             TextColumn("loss {task.fields[loss]:.4f}"),
-            TextColumn("validation {task.fields[score]}"),
+            *([TextColumn("validation {task.fields[score]}")] if validated else []),
             TextColumn("{task.fields[speed]:,.0f} tokens/s"),
             TimeElapsedColumn(),
             TextColumn("left"),
@@ -98,11 +99,11 @@ class TerminalProgress:
     def epoch(self, result: EpochResult) -> None:
         if self._task is not None:
             self._bar.update(self._task, score=_shown(result.score))
+        validation = f"  validation loss {result.validation_loss:.4f}  score {_shown(result.score)}"
         say(
             self._console,
-            f"epoch {result.epoch}  loss {result.loss:.4f}  validation loss {result.validation_loss:.4f}"
-            f"  score {_shown(result.score)}  {result.tokens_per_s:,.0f} tokens/s"
-            f"{'  best' if result.best else ''}",
+            f"epoch {result.epoch}  loss {result.loss:.4f}{validation if self._validated else ''}"
+            f"  {result.tokens_per_s:,.0f} tokens/s{'  best' if result.best else ''}",
         )
 
 

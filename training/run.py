@@ -13,7 +13,7 @@ from rich.console import Console
 from model import bundle
 from model.classifier import Classifier
 from model.files import Manifest
-from training import build, data, evaluate, loop, place, precision, pretrain, progress, provenance, rival, tracking
+from training import build, data, evaluate, place, precision, pretrain, progress, provenance, refit, rival, tracking
 from training.build import Built
 from training.checkpoint import Checkpoints
 from training.checks import check
@@ -25,9 +25,11 @@ from training.pretraining.make import Pretrained
 from training.pretraining.texts import of_splits
 from training.reading import Columns
 from training.recipe import check_start
+from training.refit import Refitted
 from training.report import document, page
 from training.report.document import Run
 from training.rival import Rival
+from training.train import Keepers, Trainer
 
 PROBES = 8
 PAGE = "report.html"
@@ -63,7 +65,8 @@ def run(
 
     `recipe` is what the settings came from, for the record. The network starts from the encoder in the folder
     `encoder`, whose sizes are then the settings', or from one that is made of the data's own text first, where
-    `pretrain_epochs` says so.
+    `pretrain_epochs` says so. What is served was trained once more on what was held out too, where `refit_below` says
+    so; figures of validation are then of the classifier before.
     The run's folder, `.<name>.run` beside the bundle, holds its checkpoint until the bundle is written; `resume` goes
     on from there. With `track` it has TensorBoard's event files too, which stay. On Ctrl-C it stops after the step;
     `offer` then decides whether the best so far becomes the bundle.
@@ -80,11 +83,13 @@ def run(
         config = given.settings(config)
 
     splits = data.split(parts, config)
+    whole = data.whole(splits, config)
     own = of_splits(parts, splits, seed=config.seed) if config.pretrain_epochs else None
     start = given.version if given is not None else own.sha256 if own is not None else None
     taken_up = {"overwrite": overwrite, "resume": resume}
     kept = Checkpoints(place.beside(out, place.RUN_FOLDER), build.identity(config, splits, encoder=start))
     place.take_up(out, kept, **taken_up)
+    kept_again = refit.checkpoints(out, config, whole, start, **taken_up)
     pretraining = pretrain.checkpoints(out, config, own, chosen, **taken_up)
     checked = check.check(
         parts, seed=config.seed, find_label_errors=config.find_label_errors, keep_texts=config.keep_texts
@@ -99,13 +104,12 @@ def run(
         made = pretrain.learn(own, config, pretraining, device=chosen, console=console)
         given = made.encoder
     tracked = tracking.tracker(kept.folder, out.name, config, console, on=track)
-    partner = linear if config.ngrams else None
-    built = _build(
-        splits, config, kept, tracked, device=chosen, encoder=given, partner=partner, console=console, offer=offer
-    )
+    trainer = Trainer(config, chosen, given, linear, console, tracked, Keepers(kept, kept_again), offer)
+    first, again = trainer.train(splits, whole)
+    built = again.built if again is not None else first
 
-    judged = {name: evaluate.judge(built.classifier, part) for name, part in splits.judged.items()}
-    compared = _compare(linear, judged, config) if linear is not None and config.rival else None
+    judged = _judge(splits, first, built)
+    compared = _compare(linear, again, judged, config) if linear is not None and config.rival else None
 
     facts = Run(
         name=out.name,
@@ -115,6 +119,7 @@ def run(
         splits=splits,
         checked=checked,
         built=built,
+        refit=again.document() if again is not None else None,
         judged=judged,
         rival=compared,
         encoder=_origin(given, made, splits),
@@ -122,8 +127,9 @@ def run(
         seconds=time.perf_counter() - started,
     )
     manifest = _write(out, facts, console, overwrite=overwrite)
-    kept.delete()
-    pretraining.delete()
+    # In this order: without what came before it, what is kept of the second training would be another run's.
+    for checkpoints in (kept_again, kept, pretraining):
+        checkpoints.delete()
     metrics = {name: found.report.summary() for name, found in judged.items()}
     tracked.result(metrics)
     _show(console, facts)
@@ -159,41 +165,10 @@ def _fit_rival(splits: Splits, config: TrainingConfig, console: Console) -> Riva
     return linear
 
 
-def _build(
-    splits: Splits,
-    config: TrainingConfig,
-    kept: Checkpoints,
-    tracked: tracking.Tracker,
-    *,
-    device: torch.device,
-    encoder: Encoder | None,
-    partner: Rival | None,
-    console: Console,
-    offer: Callable[[], bool],
-) -> Built:
-    bar = progress.TerminalProgress(console)
-
-    def keep_best() -> bool:
-        bar.stop()
-        progress.say(console, "stopped; the same command with --resume goes on from here")
-        return offer()
-
-    try:
-        with bar, tracked, place.interruption() as stopped:
-            both = progress.Together(bar, tracked)
-            return build.build(
-                splits,
-                config,
-                both,
-                device=device,
-                encoder=encoder,
-                partner=partner,
-                keeper=kept,
-                stopped=stopped,
-                keep_best=keep_best,
-            )
-    except loop.Interrupted:
-        raise place.Stopped from None
+def _judge(splits: Splits, first: Built, served: Built) -> dict[str, Judged]:
+    """Each by a classifier that hasn't learnt from it: validation by the first one, test by the one that is served."""
+    its = {"valid": first, "test": served}
+    return {name: evaluate.judge(its[name].classifier, part) for name, part in splits.judged.items()}
 
 
 def _origin(encoder: Encoder | None, made: Pretrained | None, splits: Splits) -> dict[str, Any] | None:
@@ -206,8 +181,13 @@ def _origin(encoder: Encoder | None, made: Pretrained | None, splits: Splits) ->
     return {**known, "seen": encoder.seen(splits)}
 
 
-def _compare(linear: Rival, judged: Mapping[str, Judged], config: TrainingConfig) -> dict[str, Any]:
+def _compare(
+    linear: Rival, again: Refitted | None, judged: Mapping[str, Judged], config: TrainingConfig
+) -> dict[str, Any]:
+    """On the split to believe, each of the two as it learnt for that: both from all rows, or neither."""
     split, believed = list(judged.items())[-1]
+    if split == "test" and again is not None and again.rival is not None:
+        linear = again.rival
     return rival.compare(linear, believed.answers, believed.examples.texts, split=split, seed=config.seed)
 
 
@@ -248,7 +228,8 @@ def _page(report: Mapping[str, Any], console: Console) -> dict[str, bytes]:
 
 
 def _show(console: Console, facts: Run) -> None:
+    before = ", before it was trained once more" if facts.refit is not None else ""
     for name, found in facts.judged.items():
-        progress.show_report(console, found.report, title=f"{facts.name} on {name}")
+        progress.show_report(console, found.report, title=f"{facts.name} on {name}{before if name == 'valid' else ''}")
     if facts.rival is not None:
         progress.show_rival(console, facts.rival)

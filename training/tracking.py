@@ -30,7 +30,8 @@ EVERY_STEPS = 50
 PATIENCE_S = 20.0
 EVENTS = "events.out.tfevents."
 MLFLOW_RUN = "mlflow-run"
-LAST_OF = "validation/score"
+# Of a run that is taken up, the points that tell how far its figures go.
+LAST_OF = ("validation/score", "refit/loss")
 
 
 class Sink(Protocol):
@@ -109,7 +110,8 @@ class MLflow:
         self._client, self._entities = self._connect()
         if done and self._id_file.exists():
             self._run = self._id_file.read_text().strip()
-            self._last = max((m.step for m in self._client.get_metric_history(self._run, LAST_OF)), default=-1)
+            history = [point for name in LAST_OF for point in self._client.get_metric_history(self._run, name)]
+            self._last = max((point.step for point in history), default=-1)
             self._client.update_run(self._run, status="RUNNING")
             return
         self._run = self._client.create_run(self._experiment(), run_name=self._name).info.run_id
@@ -211,9 +213,7 @@ class Tracker:
         self._post(lambda sink: sink.begin(done=done))
 
     def step(self, *, loss: float, tokens_per_s: float) -> None:
-        self._step += 1
-        if self._step % EVERY_STEPS == 0:  # that step's own loss: a mean would be another after a break
-            self._points({"training/loss": loss, "training/tokens_per_s": tokens_per_s})
+        self.count({"training/loss": loss, "training/tokens_per_s": tokens_per_s})
 
     def epoch(self, result: EpochResult) -> None:
         self._points(
@@ -223,6 +223,19 @@ class Tracker:
                 "validation/score": result.score,
             }
         )
+
+    def go_on(self, *, done: int) -> None:
+        """A second training begins, of which `done` steps are done; its steps are counted on from the first one's."""
+        self._step += done
+        if done:
+            step = self._step
+            self._post(lambda sink: sink.begin(done=step))
+
+    def count(self, values: Mapping[str, float]) -> None:
+        """One step more, with figures that every so many steps are points."""
+        self._step += 1
+        if self._step % EVERY_STEPS == 0:  # that step's own loss: a mean would be another after a break
+            self._points(values)
 
     def result(self, metrics: Mapping[str, Mapping[str, float]]) -> None:
         """Figures of each split, at the last step."""
@@ -241,6 +254,22 @@ class Tracker:
     def _drain(self) -> None:
         for outlet in self._outlets:
             outlet.drain(patience_s=self._patience_s)
+
+
+class RefitTracker:
+    """A listener of the second training, for the sinks of the first: names of its own, and nothing of validation."""
+
+    def __init__(self, tracker: Tracker) -> None:
+        self._tracker = tracker
+
+    def start(self, *, steps: int, done: int) -> None:  # noqa: ARG002 - a bar needs the steps
+        self._tracker.go_on(done=done)
+
+    def step(self, *, loss: float, tokens_per_s: float) -> None:
+        self._tracker.count({"refit/loss": loss, "refit/tokens_per_s": tokens_per_s})
+
+    def epoch(self, result: EpochResult) -> None:
+        """Nothing that its steps didn't tell."""
 
 
 def tracker(folder: Path, name: str, config: TrainingConfig, console: Console, *, on: bool) -> Tracker:

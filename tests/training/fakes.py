@@ -4,7 +4,19 @@ import io
 
 import torch
 
+from model.config import NetworkConfig
+from model.network import Network, initialise
 from training.loop import EpochResult
+
+SHAPE = NetworkConfig(vocabulary_size=6, embedding_size=8, hidden_size=8, classes=2)
+
+
+def made(seed: int = 0) -> Network:
+    """A small network with its starting values."""
+    torch.manual_seed(seed)
+    network = Network(SHAPE)
+    initialise(network)
+    return network
 
 
 class Silent:

@@ -104,3 +104,34 @@ def test_the_seed_alone_decides_the_split(tmp_path: Path) -> None:
     first, again, other = (load(path, TrainingConfig(seed=seed)).train for seed in (1, 1, 2))
     assert first == again
     assert first != other
+
+
+@pytest.mark.parametrize("folder", [True, False])
+def test_all_rows_are_those_of_no_test_text(tmp_path: Path, *, folder: bool) -> None:
+    """What was held out of train comes back to it, as the splits have it: no text of test, and no text twice that was
+    in two of them.
+    """
+    if folder:
+        write(tmp_path, "train.csv", CSV + "Text  3,b\nasked,a\nAsked,a\n")
+        write(tmp_path, "test.csv", "text,label\nASKED,a\ntext 3,b\n")
+    splits = load(tmp_path if folder else write(tmp_path, "a.jsonl", JSONL * 4))
+    whole = data.whole(splits, CONFIG)
+    assert whole is not None
+    assert splits.test is not None
+    assert not set(map(data.folded, whole.train.texts)) & set(map(data.folded, splits.test.texts))
+    parts = (splits.train, splits.validation, splits.calibration)
+    assert len(whole.train) == sum(map(len, parts)) > len(splits.train)
+    pairs = [pair for part in parts for pair in zip(part.texts, part.labels, strict=True)]
+    assert list(zip(whole.train.texts, whole.train.labels, strict=True)) == pairs
+    assert sum(len(set(part.texts)) for part in parts) == len(set(whole.train.texts))
+    assert (len(whole.validation), len(whole.calibration), whole.test) == (0, 0, splits.test)
+
+
+def test_few_rows_without_a_valid_are_learnt_from_once_more(tmp_path: Path) -> None:
+    """Fewer than the setting says, train and what was held out of it together."""
+    write(tmp_path, "train.csv", CSV)
+    splits = load(tmp_path)
+    for limit, there in ((len(ROWS) + 1, True), (len(ROWS), False), (0, False)):
+        assert (data.whole(splits, TrainingConfig(refit_below=limit)) is not None) == there
+    write(tmp_path, "valid.csv", "text,label\n" + "".join(f"new {n},{'ab'[n % 2]}\n" for n in range(20)))
+    assert data.whole(load(tmp_path), CONFIG) is None

@@ -1,4 +1,4 @@
-"""training.loop: schedule, average, early stop."""
+"""training.loop: what is learnt, early stop, going on after a break."""
 
 import itertools
 from collections.abc import Sequence
@@ -7,21 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from model.config import NetworkConfig
-from model.network import Network, initialise
-from tests.training.fakes import Killed, Memory, Silent
+from tests.training.fakes import SHAPE, Killed, Memory, Silent, made
 from training import loop
 from training.config import TrainingConfig
 from training.loop import Encoded
-
-SHAPE = NetworkConfig(vocabulary_size=6, embedding_size=8, hidden_size=8, classes=2)
-
-
-def made(seed: int = 0) -> Network:
-    torch.manual_seed(seed)
-    network = Network(SHAPE)
-    initialise(network)
-    return network
 
 
 def example(size: int, seed: int = 0) -> Encoded:
@@ -149,46 +138,6 @@ def test_small_data_gets_more_epochs() -> None:
     config = TrainingConfig(epochs=1, epoch_steps=5, least_steps=30, patience=100, learning_rate=1e-4)
     fitted = loop.fit(made(), example(20), example(20), config, Silent())
     assert 2 < len(fitted.epochs) <= 6
-
-
-def test_the_rate_rises_then_falls_to_almost_nothing() -> None:
-    """Warm-up over its share of the steps, then a line down; never zero, never above one."""
-    config = TrainingConfig(warmup_share=0.1)
-    rates = [loop.rate(step, 100, config) for step in range(100)]
-    assert rates[:10] == sorted(rates[:10])
-    assert rates[9:] == sorted(rates[9:], reverse=True)
-    assert max(rates) == 1.0
-    assert 0 < rates[-1] < 0.02
-
-
-def test_the_average_follows_slowly() -> None:
-    """average ← decay · average + (1 − decay) · network, for every parameter."""
-    average, network = made(0), made(1)
-    before = average.head.weight.detach().clone()
-    loop.move_average(average, network, decay=0.75)
-    assert torch.allclose(average.head.weight, 0.75 * before + 0.25 * network.head.weight)
-
-
-def test_biases_and_the_embedding_are_not_decayed() -> None:
-    """Weight decay is for the matrices of the LSTM and the head."""
-    network = made()
-    decayed, rest = loop.make_optimizer(network, TrainingConfig(weight_decay=0.1)).param_groups
-    assert (decayed["weight_decay"], rest["weight_decay"]) == (0.1, 0.0)
-    assert {id(p) for p in decayed["params"]} == {
-        id(p) for name, p in network.named_parameters() if name.startswith(("lstm", "head")) and "weight" in name
-    }
-
-
-def test_what_was_pretrained_learns_later_and_more_slowly() -> None:
-    """Nothing over the frozen share of the steps, then its share of the rate; the head has the whole rate at once."""
-    config = TrainingConfig(frozen_share=0.2, warmup_share=0.1, encoder_rate=0.5)
-    rates = [loop.thawing_rate(step, 100, config) for step in range(100)]
-    assert rates[:20] == [0.0] * 20
-    assert rates[20:27] == sorted(rates[20:27])
-    assert rates[30:] == [loop.rate(step, 100, config) for step in range(30, 100)]
-    groups = loop.make_optimizer(made(), config, pretrained=True).param_groups
-    sizes = {(group["schedule"], group["lr"] / config.learning_rate): len(group["params"]) for group in groups[::2]}
-    assert sizes == {("thawing_rate", 0.5): 4, ("rate", 1.0): 1}
 
 
 def test_what_is_frozen_is_as_it_was() -> None:

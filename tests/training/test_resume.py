@@ -20,8 +20,15 @@ SETTINGS = [
     "embedding_size=16",
     "hidden_size=12",
 ]
-# Seconds into the training itself: early, in the middle of an epoch or at a save, and late.
-MOMENTS = (0.05, 0.4, 0.9)
+# Seconds into the training itself: early, in the middle of an epoch or at a save, and late; then into the second one,
+# which has no more epochs.
+MOMENTS = (
+    ("checkpoint.pt", 0.05),
+    ("checkpoint.pt", 0.4),
+    ("checkpoint.pt", 0.9),
+    ("refit.pt", 0.0),
+    ("refit.pt", 0.2),
+)
 
 
 def command(data: Path, out: Path, *extra: str) -> list[str]:
@@ -41,6 +48,11 @@ def weights(out: Path) -> str:
     return hashlib.sha256((out / "weights.safetensors").read_bytes()).hexdigest()
 
 
+def kept(checkpoint: Path) -> int:
+    """When it was written, in nanoseconds; 0 if it isn't there."""
+    return checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
+
+
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     path = tmp_path / "rows.csv"
@@ -50,26 +62,26 @@ def data(tmp_path: Path) -> Path:
 
 
 def test_a_killed_run_ends_in_the_same_weights(data: Path, tmp_path: Path) -> None:
-    """Three kills, each after the run has kept something new; then --resume to the end."""
+    """Killed in either training, each time after it has kept something new; then --resume to the end."""
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert finish(data, whole)[0] == 0
-    checkpoint = tmp_path / ".killed.run" / "checkpoint.pt"
-    kept = 0
-    for moment in MOMENTS:
+    for name, moment in MOMENTS:
+        checkpoint = tmp_path / ".killed.run" / name
+        before = kept(checkpoint)
         process = subprocess.Popen(
             command(data, killed, "--resume"), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        while process.poll() is None and (not checkpoint.exists() or checkpoint.stat().st_mtime_ns == kept):
+        while process.poll() is None and kept(checkpoint) == before:
             time.sleep(0.01)
         time.sleep(moment)
         process.kill()
         process.wait()
         assert not killed.exists(), "it was done before it was killed"
-        kept = checkpoint.stat().st_mtime_ns
     code, message = finish(data, killed)
     assert (code, "was cut off: --resume goes on with it" in message) == (2, True)
     assert finish(data, killed, "--resume")[0] == 0
     assert weights(killed) == weights(whole)
-    assert not checkpoint.exists()
-    for name in ("training/loss", "validation/score"):
+    assert not any(kept(tmp_path / ".killed.run" / name) for name, _ in MOMENTS)
+    for name in ("training/loss", "validation/score", "refit/loss"):
         assert points(tmp_path / ".killed.run", name) == points(tmp_path / ".whole.run", name)
+        assert points(tmp_path / ".whole.run", name)

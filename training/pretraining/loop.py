@@ -15,7 +15,8 @@ from torch import nn
 from training import checkpoint
 from training.config import TrainingConfig
 from training.errors import TrainingError
-from training.loop import EpochResult, Fitted, Interrupted, Keeper, Progress, rate
+from training.learner import rate
+from training.loop import EpochResult, Fitted, Interrupted, Keeper, Progress
 from training.pretraining import stream
 from training.pretraining.language_model import LanguageModel, State
 from training.pretraining.stream import Row
@@ -105,7 +106,7 @@ def fit(
             _step(learner, ids_BL, place, config, progress)
             if stopped():
                 _keep(keeper, learner, place)
-                raise Interrupted(Fitted({}, place.results))
+                raise Interrupted(Fitted({}, place.results, planned=config.pretrain_epochs))
             if keeper is not None and keeper.is_due():
                 _keep(keeper, learner, place)
         _end_epoch(model, held_out, place)

@@ -21,7 +21,9 @@ EXCERPT = 400
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What there is to report on. `judged` is by split, the last of them the one to believe."""
+    """What there is to report on. `judged` is by split, the last of them the one to believe; validation is judged by
+    the classifier before its second training, of which `refit` says how many rows and epochs it had.
+    """
 
     name: str
     created: datetime
@@ -30,6 +32,7 @@ class Run:
     splits: Splits
     checked: DataCheck
     built: Built
+    refit: dict[str, Any] | None
     judged: Mapping[str, Judged]
     rival: dict[str, Any] | None
     encoder: dict[str, Any] | None  # what the classifier started from
@@ -52,6 +55,7 @@ def document(run: Run) -> dict[str, Any]:
             "dropped": run.splits.dropped,
         },
         "checks": run.checked.model_dump(),
+        "refit": run.refit,
         "mixture": asdict(run.built.mixture) if run.built.mixture else None,
         "rival": run.rival,
         "mistakes": _mistakes(list(run.judged.values())[-1]) if run.config.keep_texts else None,

@@ -14,7 +14,7 @@ from model.engine_onnx import OnnxEngine
 from model.network import Network
 from model.ngrams import Ngrams
 from model.tokenization import Tokenization
-from training import build, export, rival, tokenizer
+from training import build, data, export, rival, tokenizer
 from training.config import TrainingConfig
 from training.data import Splits
 from training.errors import ConfigError
@@ -69,7 +69,8 @@ class Budget:
 
 def cost(splits: Splits, config: TrainingConfig, ngrams: Ngrams | None) -> Cost:
     """Of the classifier that these settings make: neither figure depends on what its weights are."""
-    tokenization = Tokenization(tokenizer.train(splits.train.texts, config), max_tokens=config.max_tokens)
+    learnt = _learnt(splits, config)
+    tokenization = Tokenization(tokenizer.train(learnt.train.texts, config), max_tokens=config.max_tokens)
     shape = build.shape_of(splits, tokenization, config)
     weights = safetensors.torch.save(Network(shape.network).state_dict())
     graph = export.to_onnx(shape.network, weights)
@@ -83,8 +84,15 @@ def cost(splits: Splits, config: TrainingConfig, ngrams: Ngrams | None) -> Cost:
 
 def largest_ngrams(splits: Splits, config: TrainingConfig) -> Ngrams:
     """An n-gram part that reads all that any may. Whether the classifier gets one is known after its training."""
-    counter, classes = rival.counters(splits, config)[-1], len(splits.labels)
+    # Which kinds may be read is by the first training's rows, how many of them there are by all that are learnt from.
+    counter = rival.recount(rival.counters(splits, config)[-1], _learnt(splits, config))
+    classes = len(splits.labels)
     return counter.served(Linear(np.zeros((len(counter), classes)), np.zeros(classes)))
+
+
+def _learnt(splits: Splits, config: TrainingConfig) -> Splits:
+    """What the classifier that is served has its words from: as many as the first training's, or more."""
+    return data.whole(splits, config) or splits
 
 
 def us_per_text(classifier: Classifier, texts: Sequence[str], clock: Callable[[], float] = time.process_time) -> float:

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from model.errors import ModelError
 from model.ngrams import Ngrams
-from training import evaluate, loop, place, rival
+from training import data, evaluate, loop, place, rival
 from training.build import Built
 from training.config import TrainingConfig
 from training.data import Splits
@@ -93,6 +93,7 @@ class Search:
         builder: Builder,
     ) -> None:
         self._splits = splits
+        self._whole = data.whole(splits, kept.base)
         self._kept = kept
         self._limits = limits
         self._ngrams = ngrams
@@ -148,8 +149,9 @@ class Search:
         return float(best.user_attrs["seconds"]) if best is not None else 0.0
 
     def _final_s(self, trial_s: float) -> float:
-        """Seconds of the final run of a trial that took `trial_s`."""
-        return trial_s * SLACK + self._overhead_s
+        """Of the final run of a trial that took `trial_s`; a second training has more rows, and no more epochs."""
+        again = len(self._whole.train) / len(self._splits.train) if self._whole is not None else 0.0
+        return trial_s * (1 + again) * SLACK + self._overhead_s
 
     def _trial(self, table: TrialTable, stopped: Callable[[], bool]) -> None:
         trial = self._kept.next()
@@ -186,7 +188,7 @@ class Search:
             return
         watch = Watch(trial, row, self._clock, self._fits)
         built = self._builder(self._splits, config, watch, device=self._device, stopped=stopped)
-        best = [epoch for epoch in built.fitted.epochs if epoch.best][-1]
+        best = built.fitted.best
         watch.fill()
         self._shares.append(watch.share)
         seconds = self._clock() - started
@@ -210,17 +212,20 @@ class Search:
         evaluate.report(evaluate.answer(built.classifier, self._splits.validation))
         judged = self._clock()
         if self._kept.base.rival or self._kept.base.ngrams:
-            rival.fit(self._splits, self._kept.base)
+            fitted = rival.fit(self._splits, self._kept.base)
+            if self._whole is not None:
+                rival.refit(fitted, self._whole, self._kept.base)
         test = self._splits.test
         rows = len(self._splits.validation) + (len(test) if test is not None else 0)
         return (judged - started) * rows / len(self._splits.validation) + self._clock() - judged
 
     def _too_short(self, trial_s: float) -> TrainingError:
         self._kept.delete()
-        needed = (trial_s * (1 + SLACK) + self._overhead_s) / 60
+        final_s = self._final_s(trial_s)
+        needed = (trial_s + final_s) / 60
         return TrainingError(
             f"--minutes {self._limits.minutes:g} is too few: the base recipe takes up to {trial_s:.0f} s here, and its "
-            f"bundle as much again; that alone is {needed:.1f} minutes, and a search is several times as long"
+            f"bundle {final_s:.0f} s; that alone is {needed:.1f} minutes, and a search is several times as long"
         )
 
     def _without_result(self) -> TrainingError:

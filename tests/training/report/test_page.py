@@ -444,3 +444,11 @@ def test_a_linear_part_is_told_of_beside_the_curves() -> None:
     shown = " ".join(page.render(report).split())
     assert "0.54 parts of the one's scores and 2.91 of the other's" in shown
     assert "10.1 % lower" in shown
+
+
+def test_a_second_training_is_told() -> None:
+    """On how many rows, for how many epochs, and that validation is of the classifier before; else there is no word."""
+    told = page.render(a_report() | {"refit": {"rows": 14_880, "epochs": 8}})
+    assert "trained once more, on all 14,880 rows of train, validation and calibration; epochs: 8." in told
+    assert "trained once more" not in page.render(a_report() | {"refit": None})
+    assert "trained once more" not in page.render(a_report())

@@ -86,9 +86,9 @@ class Builder:
         progress.step(loss=1.0, tokens_per_s=1.0)
         self.act(len(self.configs))
         if stopped():
-            raise loop.Interrupted(Fitted({}, []))
+            raise loop.Interrupted(Fitted({}, [], planned=1))
         progress.epoch(result)
-        return replace(self.built, fitted=Fitted({}, [result]))
+        return replace(self.built, fitted=Fitted({}, [result], planned=1))
 
 
 def search(

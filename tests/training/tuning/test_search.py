@@ -7,15 +7,19 @@ from pathlib import Path
 
 import optuna
 import pytest
+import torch
 from rich.console import Console
 
 from model.bundle import Bundle
+from tests.training.files import write_rows
+from training import build, data
 from training.config import TrainingConfig
 from training.loop import EpochResult
 from training.progress import Row, TrialTable
+from training.reading import Columns
 from training.tuning import budget
 from training.tuning.budget import Budget, Cost
-from training.tuning.search import OutOfTime, Watch
+from training.tuning.search import Limits, OutOfTime, Search, Watch
 from training.tuning.trials import Trials
 
 
@@ -77,6 +81,26 @@ def test_a_trial_that_would_take_too_long_ends_when_that_shows(tmp_path: Path, s
             clock.now = float(done)
             watch.step(loss=1.0, tokens_per_s=1.0)
     assert done == expected
+
+
+@pytest.mark.parametrize(("refit_below", "seconds"), [(0, 115), (1000, 115 * (1 + 60 / 52))])
+def test_the_final_run_has_time_for_its_second_training(tmp_path: Path, refit_below: int, seconds: float) -> None:
+    """Of more rows than a trial has: a trial of 100 s is run again, with some slack, and then all rows are."""
+    path = write_rows(tmp_path, "train.jsonl", [(f"text {number}", "ab"[number % 2]) for number in range(60)])
+    base = TrainingConfig(refit_below=refit_below)
+    splits = data.split(data.read(path.parent, Columns()), base)
+    assert len(splits.train) == 52
+    search = Search(
+        splits,
+        Trials(tmp_path / "tune", base, {}),
+        Limits(minutes=1.0),
+        ngrams=None,
+        device=torch.device("cpu"),
+        console=Console(quiet=True),
+        clock=Clock(),
+        builder=build.build,
+    )
+    assert search._final_s(100.0) == pytest.approx(seconds)
 
 
 class Ticking:

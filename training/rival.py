@@ -105,8 +105,14 @@ def refit(rival: Rival, splits: Splits, config: TrainingConfig) -> Rival:
     started = time.perf_counter()
     counter = recount(rival.counter, splits)
     targets_NC = flags(splits.train.labels, rival.labels)
-    c = rival.settings["C"]
-    fitted = linear.fit(counter.matrix(splits.train.texts), targets_NC, rival.kind, c=c, seed=config.seed)
+    fitted = linear.fit(
+        counter.matrix(splits.train.texts),
+        targets_NC,
+        rival.kind,
+        c=rival.settings["C"],
+        seed=config.seed,
+        naive_bayes=rival.settings["naive_bayes"],
+    )
     seconds = round(rival.seconds + time.perf_counter() - started, 1)
     return replace(rival, counter=counter, linear=fitted, seconds=seconds)
 

@@ -6,7 +6,7 @@ import copy
 import math
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any, Protocol
@@ -18,13 +18,13 @@ from torch import nn
 from model import collate
 from model.calibration import Calibration, Flags, Floats, probabilities
 from model.classifier import BATCH_TOKENS
-from model.collate import Batch
+from model.collate import Batch, Row
 from model.config import Kind
 from model.network import Network
 from model.tokenization import Ids
 from training import batches, checkpoint, metrics, objective
 from training.config import TrainingConfig
-from training.errors import TrainingError
+from training.errors import ConfigError, TrainingError
 from training.metrics import Selection
 
 
@@ -126,18 +126,29 @@ def fit(
     progress: Progress,
     *,
     pretrained: bool = False,
+    unlabelled: Sequence[Row] = (),
     keeper: Keeper | None = None,
     stopped: Callable[[], bool] = lambda: False,
 ) -> Fitted:
     """Train until the epochs are done or the validation score stops rising; ties go to the lower validation loss.
 
     What was `pretrained`, the embedding and the LSTM, learns later and more slowly than the head.
+    A step reads some of the `unlabelled` rows too, where the settings have a weight for them.
     With a `keeper`, goes on from what it kept, to the same weights as if there had been no break.
-    Raises: Interrupted after the step in which `stopped` turns true, with the state kept.
+    Raises: Interrupted after the step in which `stopped` turns true, with the state kept; ConfigError where there is a
+    weight for unlabelled rows, and none of them.
     """
     plan = _plan(train, config)
     steps = sum(map(len, plan))
-    learner = Learner(network, _criterion(train, network, config), config, steps=steps, pretrained=pretrained)
+    learner = Learner(
+        network,
+        _criterion(train, network, config),
+        config,
+        steps=steps,
+        pretrained=pretrained,
+        kind=train.kind,
+        unlabelled=_cycle(unlabelled, config, steps=steps),
+    )
     place = Place()
     if keeper is not None and (kept := keeper.load()) is not None:
         place = learner.restore(kept)
@@ -203,13 +214,17 @@ class Learner:
         config: TrainingConfig,
         *,
         steps: int,
+        kind: Kind,
         pretrained: bool = False,
+        unlabelled: batches.Cycle | None = None,
     ) -> None:
         self.steps = steps
         self.average = copy.deepcopy(network).requires_grad_(False).eval()
         self._network = network
         self._criterion = criterion
         self._config = config
+        self._kind = kind
+        self._unlabelled = unlabelled
         self._optimizer = make_optimizer(network, config, pretrained=pretrained)
         schedules = {"rate": rate, "thawing_rate": thawing_rate}
         self._scheduler = torch.optim.lr_scheduler.LambdaLR(
@@ -226,9 +241,11 @@ class Learner:
         """One step of the optimizer; returns the batch's mean loss."""
         self._network.train()
         self._optimizer.zero_grad()
-        ids_BT, lengths_B = (torch.from_numpy(part).to(self._device) for part in (batch.ids_BT, batch.lengths_B))
         targets = torch.from_numpy(targets_BC).to(self._device, torch.float32)
-        loss = objective.backward(self._network, ids_BT, lengths_B, targets, self._criterion, self._config)
+        loss = objective.backward(self._network, *self._tensors(batch), targets, self._criterion, self._config)
+        if self._unlabelled is not None:
+            read = self._tensors(self._unlabelled.batch(self.step_number))
+            objective.backward_unlabelled(self._network, *read, self._kind, self._config)
         nn.utils.clip_grad_norm_(self._network.parameters(), self._config.clip)
         self._optimizer.step()
         self._scheduler.step()
@@ -237,6 +254,10 @@ class Learner:
         decay = min(self._config.average_decay, (1 + self.step_number) / (10 + self.step_number))
         move_average(self.average, self._network, decay=decay)
         return loss
+
+    def _tensors(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Its ids_BT and lengths_B, where the network is."""
+        return torch.from_numpy(batch.ids_BT).to(self._device), torch.from_numpy(batch.lengths_B).to(self._device)
 
     def state(self, place: Place) -> dict[str, Any]:
         """All that decides the next step, as tensors and plain values."""
@@ -275,6 +296,15 @@ def _plan(train: Encoded, config: TrainingConfig) -> list[list[list[int]]]:
     while len(plan) < config.epochs or sum(map(len, plan)) < config.least_steps:
         plan.append(batches.epoch(lengths, max_tokens=batch_tokens, rng=rng))
     return plan
+
+
+def _cycle(unlabelled: Sequence[Row], config: TrainingConfig, *, steps: int) -> batches.Cycle | None:
+    """The unlabelled rows of every step, where the settings have a weight for them."""
+    if not config.reads_unlabelled:
+        return None
+    if not unlabelled:
+        raise ConfigError("virtual_weight or entropy_weight is above 0, and there is no text without labels to read")
+    return batches.Cycle(unlabelled, max_tokens=config.unlabelled_tokens, steps=steps, seed=config.seed)
 
 
 def make_optimizer(network: nn.Module, config: TrainingConfig, *, pretrained: bool = False) -> torch.optim.AdamW:

@@ -22,7 +22,7 @@ from training.data import Parts, Splits
 from training.evaluate import Judged
 from training.pretraining.encoder import RECIPE, Encoder
 from training.pretraining.make import Pretrained
-from training.pretraining.texts import of_splits
+from training.pretraining.texts import Texts, of_splits
 from training.reading import Columns
 from training.recipe import check_start
 from training.report import document, page
@@ -80,17 +80,20 @@ def run(
         config = given.settings(config)
 
     splits = data.split(parts, config)
-    own = of_splits(parts, splits, seed=config.seed) if config.pretrain_epochs else None
+    unlabelled = _texts(parts, splits, config)
+    own = unlabelled if config.pretrain_epochs else None
+    read = unlabelled if config.reads_unlabelled else None
     start = given.version if given is not None else own.sha256 if own is not None else None
     taken_up = {"overwrite": overwrite, "resume": resume}
-    kept = Checkpoints(place.beside(out, place.RUN_FOLDER), build.identity(config, splits, encoder=start))
+    identity = build.identity(config, splits, encoder=start, unlabelled=read.sha256 if read is not None else None)
+    kept = Checkpoints(place.beside(out, place.RUN_FOLDER), identity)
     place.take_up(out, kept, **taken_up)
     pretraining = pretrain.checkpoints(out, config, own, chosen, **taken_up)
     checked = check.check(
         parts, seed=config.seed, find_label_errors=config.find_label_errors, keep_texts=config.keep_texts
     )
     progress.show_check(console, checked)
-    _tell(console, splits, chosen, recipe)
+    _tell(console, splits, chosen, recipe, read)
     if given is not None:
         _warn_of_seen(console, encoder, given.seen(splits))
     linear = _fit_rival(splits, config, console) if config.rival or config.ngrams else None
@@ -101,7 +104,16 @@ def run(
     tracked = tracking.tracker(kept.folder, out.name, config, console, on=track)
     partner = linear if config.ngrams else None
     built = _build(
-        splits, config, kept, tracked, device=chosen, encoder=given, partner=partner, console=console, offer=offer
+        splits,
+        config,
+        kept,
+        tracked,
+        device=chosen,
+        encoder=given,
+        partner=partner,
+        unlabelled=read.all if read is not None else (),
+        console=console,
+        offer=offer,
     )
 
     judged = {name: evaluate.judge(built.classifier, part) for name, part in splits.judged.items()}
@@ -131,11 +143,18 @@ def run(
     return Outcome(str(out), manifest.version, recipe, metrics, seconds, round(built.fitted.tokens_per_s))
 
 
-def _tell(console: Console, splits: Splits, device: torch.device, recipe: str | None) -> None:
+def _texts(parts: Parts, splits: Splits, config: TrainingConfig) -> Texts | None:
+    """What is learnt from without labels, before the training or in it."""
+    return of_splits(parts, splits, seed=config.seed) if config.pretrain_epochs or config.reads_unlabelled else None
+
+
+def _tell(console: Console, splits: Splits, device: torch.device, recipe: str | None, unlabelled: Texts | None) -> None:
     rows = ", ".join(f"{name} {len(part):,}" for name, part in splits.parts.items())
     progress.say(console, f"rows: {rows}; {len(splits.labels):,} classes, {splits.kind}; device: {device.type}")
     if recipe is not None:
         progress.say(console, f"recipe: {recipe}")
+    if unlabelled is not None:
+        progress.say(console, f"texts read without labels, those of train among them: {len(unlabelled.all):,}")
     if splits.dropped:
         progress.say(
             console,
@@ -168,6 +187,7 @@ def _build(
     device: torch.device,
     encoder: Encoder | None,
     partner: Rival | None,
+    unlabelled: Sequence[str],
     console: Console,
     offer: Callable[[], bool],
 ) -> Built:
@@ -188,6 +208,7 @@ def _build(
                 device=device,
                 encoder=encoder,
                 partner=partner,
+                unlabelled=unlabelled,
                 keeper=kept,
                 stopped=stopped,
                 keep_best=keep_best,

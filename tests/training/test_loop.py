@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -247,6 +248,27 @@ def test_text_without_labels_is_read_where_it_has_a_weight_only() -> None:
         one, other = (loop.fit(made(), *given, config, Silent(), unlabelled=unlabelled(size)) for size in (80, 60))
         assert not torch.equal(one.weights["head.weight"], without["head.weight"])
         assert not torch.equal(one.weights["head.weight"], other.weights["head.weight"])
+
+
+class Watched(list[np.ndarray]):
+    """Rows that know which of them were read, in order."""
+
+    def __init__(self, rows: Sequence[np.ndarray]) -> None:
+        super().__init__(rows)
+        self.read: list[int] = []
+
+    def __getitem__(self, index: Any) -> Any:
+        self.read.append(index)
+        return super().__getitem__(index)
+
+
+def test_every_step_reads_other_text_until_all_is_read() -> None:
+    """Then the cycle begins anew."""
+    rows = Watched(unlabelled(80))
+    config = HALF.model_copy(update={"unlabelled_tokens": 40})
+    loop.fit(made(), example(100), example(50), config, Silent(), unlabelled=rows)
+    assert len(rows.read) > 80
+    assert set(rows.read) == set(range(80))
 
 
 @pytest.mark.parametrize("name", ["virtual_weight", "entropy_weight"])

@@ -5,10 +5,15 @@ B rows, T tokens.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from model.tokenization import PAD, Ids
+
+# Of any width: much text is kept in less than a batch needs.
+Row: TypeAlias = npt.NDArray[np.integer[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +25,7 @@ class Batch:
     indices: list[int]  # which of the caller's rows these are
 
 
-def collate(rows: Sequence[Ids], indices: Sequence[int]) -> Batch:
+def collate(rows: Sequence[Row], indices: Sequence[int]) -> Batch:
     """Pad the rows named by `indices` with PAD, at the right."""
     lengths_B = np.asarray([len(rows[index]) for index in indices], dtype=np.int64)
     ids_BT = np.full((len(indices), int(lengths_B.max())), PAD, dtype=np.int64)

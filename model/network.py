@@ -48,6 +48,12 @@ class Network(nn.Module):
 
     def read(self, vectors_BTE: Tensor, lengths_B: Tensor) -> Tensor:
         """Logits (B, C) of embedded rows."""
+        pooled_BP = functional.dropout(self.pool(vectors_BTE, lengths_B), self.pooled_dropout, self.training)
+        logits_BC: Tensor = self.head(pooled_BP)
+        return logits_BC
+
+    def pool(self, vectors_BTE: Tensor, lengths_B: Tensor) -> Tensor:
+        """What the head reads of embedded rows (B, P), before its dropout."""
         positions_T = torch.arange(vectors_BTE.shape[1], device=vectors_BTE.device)
         lengths_B1 = lengths_B[:, None]
         valid_BT1 = (positions_T < lengths_B1)[:, :, None]
@@ -63,9 +69,7 @@ class Network(nn.Module):
         # A hidden state lies in (-1, 1), so -1 never wins over a real one.
         highest = states_BTH.masked_fill(~valid_BT1, -1.0).amax(dim=1)
         mean = states_BTH.masked_fill(~valid_BT1, 0.0).sum(dim=1) / lengths_B1
-        pooled_BP = torch.cat([highest, mean, *(state[:, 0] for state in last)], dim=1)
-        logits_BC: Tensor = self.head(functional.dropout(pooled_BP, self.pooled_dropout, self.training))
-        return logits_BC
+        return torch.cat([highest, mean, *(state[:, 0] for state in last)], dim=1)
 
 
 def _take(values_BTX: Tensor, positions_BS: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ import torch
 
 from model.calibration import Calibration
 from model.classifier import Classifier
+from model.collate import Row
 from model.config import ClassifierConfig, NetworkConfig
 from model.engine_onnx import OnnxEngine
 from model.errors import DeviceError
@@ -22,6 +23,7 @@ from training.data import Splits
 from training.loop import Encoded, Fitted, Keeper, Progress
 from training.mixture import Mixture
 from training.network import TrainedNetwork
+from training.pretraining import stream
 from training.pretraining.encoder import Encoder
 from training.reading import Examples
 from training.rival import Rival
@@ -37,6 +39,7 @@ class Start:
 
     network: TrainedNetwork
     train: Encoded
+    unlabelled: Sequence[Row]
     tokenization: Tokenization
     shape: ClassifierConfig
 
@@ -63,6 +66,7 @@ def build(
     device: torch.device,
     encoder: Encoder | None = None,
     partner: Rival | None = None,
+    unlabelled: Sequence[str] = (),
     keeper: Keeper | None = None,
     stopped: Callable[[], bool] = lambda: False,
     keep_best: Callable[[], bool] = lambda: False,
@@ -70,10 +74,11 @@ def build(
     """Train on `splits.train`; goes on from what `keeper` kept.
 
     Where there is an `encoder`, the network starts from it, and `config` is what `encoder.settings` gave. The scores of
-    `partner` are added to the network's where they help.
+    `partner` are added to the network's where they help. `unlabelled` are the texts, train's own among them, that the
+    network learns from without labels: its words are then theirs.
     Raises: loop.Interrupted when `stopped` turned true, unless `keep_best` then says to build from the best so far.
     """
-    begun = start(splits, config, device=device, encoder=encoder)
+    begun = start(splits, config, device=device, encoder=encoder, unlabelled=unlabelled)
     validation = encode(splits.validation, begun.tokenization, splits.labels)
     stopped_early = False
     try:
@@ -84,6 +89,7 @@ def build(
             config,
             progress,
             pretrained=encoder is not None,
+            unlabelled=begun.unlabelled,
             keeper=keeper,
             stopped=stopped,
         )
@@ -97,18 +103,26 @@ def build(
     return _calibrated(uncalibrated, begun.tokenization, splits.calibration)
 
 
-def start(splits: Splits, config: TrainingConfig, *, device: torch.device, encoder: Encoder | None) -> Start:
+def start(
+    splits: Splits,
+    config: TrainingConfig,
+    *,
+    device: torch.device,
+    encoder: Encoder | None,
+    unlabelled: Sequence[str] = (),
+) -> Start:
     """Before the first step of a training on `splits.train`: every generator is seeded here."""
     # oneDNN keeps what it made for each shape of a batch, and length-sorted batches have hundreds: 6 GB on IMDB.
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16")
     loop.seed_everything(config.seed)
     torch.set_num_threads(config.threads or torch.get_num_threads())
-    words = tokenizer.train(splits.train.texts, config, encoder.counts if encoder is not None else None)
+    words = tokenizer.train(unlabelled or splits.train.texts, config, encoder.counts if encoder is not None else None)
     tokenization = Tokenization(words, max_tokens=config.max_tokens)
     shape = shape_of(splits, tokenization, config)
     train = encode(splits.train, tokenization, splits.labels)
-    network = _network(train, shape, config, words.get_vocab(), encoder).to(device)
-    return Start(network, train, tokenization, shape)
+    unread = stream.encode(unlabelled, tokenization)
+    network = _network(unread or train.rows, shape, config, words.get_vocab(), encoder).to(device)
+    return Start(network, train, unread, tokenization, shape)
 
 
 def assemble(
@@ -148,9 +162,12 @@ def choose_device(wanted: str) -> torch.device:
     return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def identity(config: TrainingConfig, splits: Splits, *, encoder: str | None = None) -> dict[str, Any]:
+def identity(
+    config: TrainingConfig, splits: Splits, *, encoder: str | None = None, unlabelled: str | None = None
+) -> dict[str, Any]:
     """What decides the weights: the settings, the data, how many threads share a sum, and what they start from:
-    an encoder's version, or the hash of the texts that one will be made from.
+    an encoder's version, or the hash of the texts that one will be made from. `unlabelled` is the hash of the texts
+    that are learnt from without labels.
     """
     return {
         **config.model_dump(exclude=BESIDE_THE_WEIGHTS),
@@ -158,6 +175,7 @@ def identity(config: TrainingConfig, splits: Splits, *, encoder: str | None = No
         "train": splits.train.fingerprint()["sha256"],
         "validation": splits.validation.fingerprint()["sha256"],
         "encoder": encoder,
+        "unlabelled": unlabelled,
         "torch": str(torch.__version__),  # a class of its own, which a checkpoint would not be read with
     }
 
@@ -185,16 +203,16 @@ def encode(examples: Examples, tokenization: Tokenization, labels: list[str]) ->
 
 
 def _network(
-    train: Encoded,
+    rows: Sequence[Row],
     shape: ClassifierConfig,
     config: TrainingConfig,
     vocabulary: Mapping[str, int],
     encoder: Encoder | None,
 ) -> TrainedNetwork:
-    """With its starting values. Over an encoder the table is normalised by how often that saw its words, and by the
-    train split for the words that it lacks: so its vectors mean what they meant.
+    """With its starting values; its table is normalised by how often words come in `rows`. Over an encoder it is by how
+    often that saw them, but for the words that it lacks: so its vectors mean what they meant.
     """
-    frequency_V = np.bincount(np.concatenate(train.rows), minlength=shape.network.vocabulary_size)
+    frequency_V = np.bincount(np.concatenate(rows), minlength=shape.network.vocabulary_size)
     if encoder is None:
         return TrainedNetwork(shape.network, config, torch.from_numpy(frequency_V).float())
     for word, row in vocabulary.items():

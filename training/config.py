@@ -109,7 +109,24 @@ class TrainingConfig(BaseModel):
     adversarial_weight: Annotated[
         float, Field(ge=0, description="weight of the loss at adversarially moved embeddings; 0 turns it off")
     ] = 1.0
-    adversarial_norm: Annotated[float, Field(gt=0, description="length of that move, over the whole text")] = 4.0
+    adversarial_norm: Annotated[
+        float, Field(gt=0, description="length of that move, and of a virtual adversary's, over the whole text")
+    ] = 4.0
+    virtual_weight: Annotated[
+        float,
+        Field(
+            ge=0,
+            description="weight of how far a virtual adversary moves the answers on text without labels, of train and "
+            "`unlabelled`; 0 turns it off",
+        ),
+    ] = 0.0
+    entropy_weight: Annotated[
+        float, Field(ge=0, description="weight of the entropy of the answers on that text; 0 turns it off")
+    ] = 0.0
+    unlabelled_tokens: Annotated[
+        Count,
+        Field(description="padded tokens of that text a step, at most, where one of these two weights is above 0"),
+    ] = 1024
 
     ngrams: Annotated[
         bool,
@@ -178,6 +195,11 @@ class TrainingConfig(BaseModel):
     keep_texts: Annotated[
         bool, Field(description="texts of the data in the bundle: probes, and in its report mistakes and suspects")
     ] = True
+
+    @property
+    def reads_unlabelled(self) -> bool:
+        """Whether a step learns from text without labels too."""
+        return self.virtual_weight > 0 or self.entropy_weight > 0
 
     def to_toml(self) -> str:
         """A recipe of all settings, each with what it means."""

@@ -11,8 +11,10 @@ from torch import nn
 
 from model.calibration import Flags
 from model.collate import Batch
+from model.config import Kind
 from model.network import Network
 from training import checkpoint, objective
+from training.batches import Cycle
 from training.config import TrainingConfig
 
 
@@ -26,13 +28,17 @@ class Learner:
         config: TrainingConfig,
         *,
         steps: int,
+        kind: Kind,
         pretrained: bool = False,
+        unlabelled: Cycle | None = None,
     ) -> None:
         self.steps = steps
         self.average = copy.deepcopy(network).requires_grad_(False).eval()
         self._network = network
         self._criterion = criterion
         self._config = config
+        self._kind = kind
+        self._unlabelled = unlabelled
         self._optimizer = make_optimizer(network, config, pretrained=pretrained)
         schedules = {"rate": rate, "thawing_rate": thawing_rate}
         self._scheduler = torch.optim.lr_scheduler.LambdaLR(
@@ -49,9 +55,11 @@ class Learner:
         """One step of the optimizer; returns the batch's mean loss."""
         self._network.train()
         self._optimizer.zero_grad()
-        ids_BT, lengths_B = (torch.from_numpy(part).to(self._device) for part in (batch.ids_BT, batch.lengths_B))
         targets = torch.from_numpy(targets_BC).to(self._device, torch.float32)
-        loss = objective.backward(self._network, ids_BT, lengths_B, targets, self._criterion, self._config)
+        loss = objective.backward(self._network, *self._tensors(batch), targets, self._criterion, self._config)
+        if self._unlabelled is not None:
+            read = self._tensors(self._unlabelled.batch(self.step_number))
+            objective.backward_unlabelled(self._network, *read, self._kind, self._config)
         nn.utils.clip_grad_norm_(self._network.parameters(), self._config.clip)
         self._optimizer.step()
         self._scheduler.step()
@@ -60,6 +68,10 @@ class Learner:
         decay = min(self._config.average_decay, (1 + self.step_number) / (10 + self.step_number))
         move_average(self.average, self._network, decay=decay)
         return loss
+
+    def _tensors(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Its ids_BT and lengths_B, where the network is."""
+        return torch.from_numpy(batch.ids_BT).to(self._device), torch.from_numpy(batch.lengths_B).to(self._device)
 
     def state(self) -> dict[str, Any]:
         """With the batches to come, all that decides the next steps, as tensors and plain values."""

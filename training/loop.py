@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
@@ -15,13 +15,14 @@ import torch
 from model import collate
 from model.calibration import Calibration, Flags, Floats, probabilities
 from model.classifier import BATCH_TOKENS
+from model.collate import Row
 from model.config import Kind
 from model.network import Network
 from model.tokenization import Ids
 from training import batches, metrics, objective
 from training.batches import Plan
 from training.config import TrainingConfig
-from training.errors import TrainingError
+from training.errors import ConfigError, TrainingError
 from training.learner import Learner
 from training.metrics import Selection
 
@@ -145,17 +146,22 @@ def fit(
     progress: Progress,
     *,
     pretrained: bool = False,
+    unlabelled: Sequence[Row] = (),
     keeper: Keeper | None = None,
     stopped: Callable[[], bool] = lambda: False,
 ) -> Fitted:
     """Train until the epochs are done or the validation score stops rising; ties go to the lower validation loss.
 
     What was `pretrained`, the embedding and the LSTM, learns later and more slowly than the head.
+    A step reads some of the `unlabelled` rows too, where the settings have a weight for them.
     With a `keeper`, goes on from what it kept, to the same weights as if there had been no break.
-    Raises: Interrupted after the step in which `stopped` turns true, with the state kept.
+    Raises: Interrupted after the step in which `stopped` turns true, with the state kept; ConfigError where there is a
+    weight for unlabelled rows, and none of them.
     """
     plan = batches.plan(train.rows, config)
-    learner, place = _begin(network, train, plan, config, progress, pretrained=pretrained, keeper=keeper)
+    learner, place = _begin(
+        network, train, plan, config, progress, pretrained=pretrained, unlabelled=unlabelled, keeper=keeper
+    )
     while not place.is_over(len(plan), config.patience):
         _pass(learner, train, plan, place, progress, keeper=keeper, stopped=stopped)
         _end_epoch(learner, validation, place, rows=len(train), selection=config.selection)
@@ -172,16 +178,19 @@ def refit(
     *,
     like: Fitted,
     pretrained: bool = False,
+    unlabelled: Sequence[Row] = (),
     keeper: Keeper | None = None,
     stopped: Callable[[], bool] = lambda: False,
 ) -> dict[str, torch.Tensor]:
     """Train as `like` was, on other rows, to the end of its best epoch: the averaged weights there.
 
     The rate falls as if all of its planned epochs were to come, as it had fallen there. Nothing is held out, so a
-    result has no figures of validation. `pretrained`, `keeper`, `stopped` and Raises: as of `fit`.
+    result has no figures of validation. `pretrained`, `unlabelled`, `keeper`, `stopped` and Raises: as of `fit`.
     """
     plan = batches.plan(train.rows, config, epochs=like.planned)
-    learner, place = _begin(network, train, plan, config, progress, pretrained=pretrained, keeper=keeper)
+    learner, place = _begin(
+        network, train, plan, config, progress, pretrained=pretrained, unlabelled=unlabelled, keeper=keeper
+    )
     while place.epoch < like.best.epoch:
         _pass(learner, train, plan, place, progress, keeper=keeper, stopped=stopped)
         speed = place.tokens / place.seconds
@@ -199,17 +208,35 @@ def _begin(
     progress: Progress,
     *,
     pretrained: bool,
+    unlabelled: Sequence[Row],
     keeper: Keeper | None,
 ) -> tuple[Learner, Place]:
     """The learner, and its place in the plan: the first, or the one that was kept."""
     steps = sum(map(len, plan))
-    learner = Learner(network, _criterion(train, network, config), config, steps=steps, pretrained=pretrained)
+    learner = Learner(
+        network,
+        _criterion(train, network, config),
+        config,
+        steps=steps,
+        pretrained=pretrained,
+        kind=train.kind,
+        unlabelled=_cycle(unlabelled, config, steps=steps),
+    )
     place = Place()
     if keeper is not None and (kept := keeper.load()) is not None:
         learner.restore(kept)
         place = Place.restored(kept["place"])
     progress.start(steps=learner.steps, done=learner.step_number)
     return learner, place
+
+
+def _cycle(unlabelled: Sequence[Row], config: TrainingConfig, *, steps: int) -> batches.Cycle | None:
+    """The unlabelled rows of every step, where the settings have a weight for them."""
+    if not config.reads_unlabelled:
+        return None
+    if not unlabelled:
+        raise ConfigError("virtual_weight or entropy_weight is above 0, and there is no text without labels to read")
+    return batches.Cycle(unlabelled, max_tokens=config.unlabelled_tokens, steps=steps, seed=config.seed)
 
 
 def _pass(

@@ -3,7 +3,7 @@
 As scikit-learn's `refit`: what was chosen stays, what is learnt is learnt from more rows.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,18 +35,15 @@ class Refitted:
         return {"rows": self.rows, "epochs": self.built.fitted.best.epoch}
 
 
-def checkpoints(
-    out: Path, config: TrainingConfig, whole: Splits | None, start: str | None, *, overwrite: bool, resume: bool
-) -> Checkpoints:
+def checkpoints(out: Path, identity: Mapping[str, Any] | None, *, overwrite: bool, resume: bool) -> Checkpoints:
     """Where the second training for `out` keeps its state; what is there is taken up, or refused.
 
-    `start` is what the network starts from, as in build.identity. Without rows to learn from, `whole`, there is no
-    second training. Raises: TrainingError.
+    `identity` is build.identity's, of all rows; None where there is no second training. Raises: TrainingError.
     """
     folder = place.beside(out, place.RUN_FOLDER)
-    if whole is None:
+    if identity is None:
         return place.leave(Checkpoints(folder, {}, name=CHECKPOINT), overwrite=overwrite, resume=resume)
-    kept = Checkpoints(folder, build.identity(config, whole, encoder=start), name=CHECKPOINT)
+    kept = Checkpoints(folder, identity, name=CHECKPOINT)
     return place.take_up(out, kept, overwrite=overwrite, resume=resume)
 
 
@@ -59,6 +56,7 @@ def refit(
     device: torch.device,
     encoder: Encoder | None = None,
     linear: Rival | None = None,
+    unlabelled: Sequence[str] = (),
     keeper: Keeper | None = None,
     stopped: Callable[[], bool] = lambda: False,
 ) -> Refitted:
@@ -68,7 +66,7 @@ def refit(
     its settings. Goes on from what `keeper` kept. Raises: loop.Interrupted when `stopped` turned true.
     """
     linear = rival.refit(linear, whole, config) if linear is not None else None
-    begun = build.start(whole, config, device=device, encoder=encoder)
+    begun = build.start(whole, config, device=device, encoder=encoder, unlabelled=unlabelled)
     weights = loop.refit(
         begun.network,
         begun.train,
@@ -76,6 +74,7 @@ def refit(
         progress,
         like=first.fitted,
         pretrained=encoder is not None,
+        unlabelled=begun.unlabelled,
         keeper=keeper,
         stopped=stopped,
     )

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from training.data import Parts, Splits
 from training.evaluate import Judged
 from training.pretraining.encoder import RECIPE, Encoder
 from training.pretraining.make import Pretrained
-from training.pretraining.texts import of_splits
+from training.pretraining.texts import Texts, of_splits
 from training.reading import Columns
 from training.recipe import check_start
 from training.refit import Refitted
@@ -84,18 +85,22 @@ def run(
 
     splits = data.split(parts, config)
     whole = data.whole(splits, config)
-    own = of_splits(parts, splits, seed=config.seed) if config.pretrain_epochs else None
+    unlabelled = _texts(parts, splits, config)
+    own = unlabelled if config.pretrain_epochs else None
+    read = unlabelled if config.reads_unlabelled else None
     start = given.version if given is not None else own.sha256 if own is not None else None
+    texts_sha256 = read.sha256 if read is not None else None
     taken_up = {"overwrite": overwrite, "resume": resume}
-    kept = Checkpoints(place.beside(out, place.RUN_FOLDER), build.identity(config, splits, encoder=start))
+    made_of = partial(build.identity, config, encoder=start, unlabelled=texts_sha256)
+    kept = Checkpoints(place.beside(out, place.RUN_FOLDER), made_of(splits))
     place.take_up(out, kept, **taken_up)
-    kept_again = refit.checkpoints(out, config, whole, start, **taken_up)
+    kept_again = refit.checkpoints(out, made_of(whole) if whole is not None else None, **taken_up)
     pretraining = pretrain.checkpoints(out, config, own, chosen, **taken_up)
     checked = check.check(
         parts, seed=config.seed, find_label_errors=config.find_label_errors, keep_texts=config.keep_texts
     )
     progress.show_check(console, checked)
-    _tell(console, splits, chosen, recipe)
+    _tell(console, splits, chosen, recipe, read)
     if given is not None:
         _warn_of_seen(console, encoder, given.seen(splits))
     linear = _fit_rival(splits, config, console) if config.rival or config.ngrams else None
@@ -104,7 +109,8 @@ def run(
         made = pretrain.learn(own, config, pretraining, device=chosen, console=console)
         given = made.encoder
     tracked = tracking.tracker(kept.folder, out.name, config, console, on=track)
-    trainer = Trainer(config, chosen, given, linear, console, tracked, Keepers(kept, kept_again), offer)
+    unread = read.all if read is not None else []
+    trainer = Trainer(config, chosen, given, linear, unread, console, tracked, Keepers(kept, kept_again), offer)
     first, again = trainer.train(splits, whole)
     built = again.built if again is not None else first
 
@@ -137,11 +143,18 @@ def run(
     return Outcome(str(out), manifest.version, recipe, metrics, seconds, round(built.fitted.tokens_per_s))
 
 
-def _tell(console: Console, splits: Splits, device: torch.device, recipe: str | None) -> None:
+def _texts(parts: Parts, splits: Splits, config: TrainingConfig) -> Texts | None:
+    """What is learnt from without labels, before the training or in it."""
+    return of_splits(parts, splits, seed=config.seed) if config.pretrain_epochs or config.reads_unlabelled else None
+
+
+def _tell(console: Console, splits: Splits, device: torch.device, recipe: str | None, unlabelled: Texts | None) -> None:
     rows = ", ".join(f"{name} {len(part):,}" for name, part in splits.parts.items())
     progress.say(console, f"rows: {rows}; {len(splits.labels):,} classes, {splits.kind}; device: {device.type}")
     if recipe is not None:
         progress.say(console, f"recipe: {recipe}")
+    if unlabelled is not None:
+        progress.say(console, f"texts read without labels, those of train among them: {len(unlabelled.all):,}")
     if splits.dropped:
         progress.say(
             console,

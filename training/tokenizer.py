@@ -1,4 +1,4 @@
-"""Make the tokenizer from the train split alone."""
+"""Make the tokenizer from the texts that are learnt from: the train split, and text without labels where it is read."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence

@@ -1,6 +1,6 @@
 """The trainings of a run, as a person follows them: the one by which all is chosen, and the one of all rows."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -34,6 +34,7 @@ class Trainer:
     device: torch.device
     encoder: Encoder | None
     linear: Rival | None
+    unlabelled: Sequence[str]  # that a step learns from beside its labelled rows
     console: Console
     tracked: Tracker
     keepers: Keepers
@@ -64,6 +65,7 @@ class Trainer:
                 device=self.device,
                 encoder=self.encoder,
                 partner=self.linear if self.config.ngrams else None,
+                unlabelled=self.unlabelled,
                 keeper=self.keepers.first,
                 stopped=stopped,
                 keep_best=lambda: self._ask(bar),
@@ -82,6 +84,7 @@ class Trainer:
                     device=self.device,
                     encoder=self.encoder,
                     linear=self.linear,
+                    unlabelled=self.unlabelled,
                     keeper=self.keepers.again,
                     stopped=stopped,
                 )

@@ -1,5 +1,6 @@
 """training.objective: the loss and its gradient."""
 
+import math
 from typing import Literal
 
 import pytest
@@ -124,3 +125,123 @@ def test_the_precision_is_heard(network: Network, precision: Literal["float32", 
     assert found.dtype == torch.float32
     assert torch.equal(found, exact) == (precision == "float32")
     assert torch.allclose(found, exact, atol=0.01)
+
+
+KINDS: tuple[Kind, ...] = ("single-label", "multi-label")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("virtual", "entropy"), [(0.7, 0.0), (0.0, 0.4), (0.7, 0.4)])
+def test_the_half_without_labels_has_the_whole_gradient(
+    network: Network, kind: Kind, virtual: float, entropy: float
+) -> None:
+    """It equals autograd's, taken at once, of the plain formulas, and is added to what is there."""
+    config = TrainingConfig(
+        precision="float32", word_dropout=0, adversarial_norm=0.5, virtual_weight=virtual, entropy_weight=entropy
+    )
+    network.head.bias.grad = torch.ones_like(network.head.bias)
+    torch.manual_seed(1)
+    objective.backward_unlabelled(network, IDS, LENGTHS, kind, config)
+    found = gradients(network)
+    torch.manual_seed(1)
+    (virtual * plain_divergence(network, kind, norm=0.5) + entropy * plain_entropy(network, kind)).backward()
+    expected = gradients(network)
+    expected["head.bias"] += 1
+    for name, value in expected.items():
+        assert torch.allclose(found[name], value, atol=1e-6), name
+
+
+def distribution(logits: torch.Tensor, kind: Kind) -> torch.distributions.Distribution:
+    if kind == "single-label":
+        return torch.distributions.Categorical(logits=logits)
+    return torch.distributions.Independent(torch.distributions.Bernoulli(logits=logits), 1)
+
+
+def plain_divergence(network: Network, kind: Kind, *, norm: float) -> torch.Tensor:
+    """By the paper's formulas, and torch's own KL."""
+
+    def divergence(moved: torch.Tensor) -> torch.Tensor:
+        answers = distribution(network.read(moved, LENGTHS), kind)
+        return torch.distributions.kl_divergence(clean, answers).mean()
+
+    vectors = network.embed(IDS)
+    clean = distribution(network.read(vectors, LENGTHS).detach(), kind)
+    direction = torch.randn_like(vectors)
+    direction[1, 2] = 0
+    step = (0.1 * direction / direction.flatten(1).norm(dim=1)[:, None, None]).requires_grad_()
+    (gradient,) = torch.autograd.grad(divergence(vectors.detach() + step), step)
+    return divergence(vectors + norm * gradient / gradient.flatten(1).norm(dim=1)[:, None, None])
+
+
+def plain_entropy(network: Network, kind: Kind) -> torch.Tensor:
+    found: torch.Tensor = distribution(network(IDS, LENGTHS), kind).entropy().mean()
+    return found
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_virtual_adversary_moves_answers_further_than_chance(network: Network, kind: Kind) -> None:
+    """By several times, at the same length; padding stays, and no parameter gets a gradient of the search."""
+    vectors = network.embed(IDS).detach()
+    clean = network.read(vectors, LENGTHS).detach()
+
+    def moves(moved: torch.Tensor) -> torch.Tensor:
+        return objective.divergence(clean, network.read(moved, LENGTHS), kind)
+
+    torch.manual_seed(1)
+    virtual = objective.virtually_perturb(vectors, LENGTHS, moves, norm=0.5)
+    random = [objective.perturb(vectors, torch.randn_like(vectors), norm=0.5) for _ in range(20)]
+    with torch.no_grad():
+        assert moves(virtual) > 3 * sum(moves(moved) for moved in random) / len(random)
+    move = virtual.detach() - vectors
+    assert torch.allclose(move.flatten(1).norm(dim=1), torch.tensor([0.5, 0.5]))
+    assert move[1, 2].abs().sum() == 0
+    assert gradients(network) == {}
+
+
+def test_what_stands_at_the_padding_changes_nothing(network: Network) -> None:
+    """The first, random step is of the same length over the words alone: its padding has none of it."""
+    seen = []
+
+    def moves(moved: torch.Tensor) -> torch.Tensor:
+        seen.append(moved.detach())
+        return (moved**2).sum()
+
+    vectors = network.embed(IDS).detach()
+    objective.virtually_perturb(vectors, LENGTHS, moves, norm=1.0)
+    step = seen[0] - vectors
+    assert torch.allclose(step.flatten(1).norm(dim=1), torch.tensor(objective.FINITE_STEP))
+    assert step[1, 2].abs().sum() == 0
+
+
+def test_without_a_move_nothing_is_learnt_from_it(network: Network) -> None:
+    """All passes have the same dropout: with one each, the answers would differ without a move."""
+    network.pooled_dropout = 0.5
+    network.train()
+    config = TrainingConfig(precision="float32", adversarial_norm=1e-6, virtual_weight=1.0)
+    objective.backward_unlabelled(network, IDS, LENGTHS, "single-label", config)
+    assert all(float(gradient.abs().max()) < 1e-5 for gradient in gradients(network).values())
+
+
+def test_a_virtual_adversary_is_found_in_bfloat16(network: Network) -> None:
+    """The step that it is found by is not rounded away: the gradient is nearly that of float32."""
+    found = {}
+    precisions: tuple[Literal["float32", "bfloat16"], ...] = ("float32", "bfloat16")
+    for precision in precisions:
+        torch.manual_seed(1)
+        config = TrainingConfig(precision=precision, word_dropout=0, adversarial_norm=1.0, virtual_weight=1.0)
+        objective.backward_unlabelled(network, IDS, LENGTHS, "single-label", config)
+        found[precision] = gradients(network)["head.weight"].flatten()
+    exact, rounded = found["float32"], found["bfloat16"]
+    assert float(torch.cosine_similarity(exact, rounded, dim=0)) > 0.95
+    assert not torch.equal(exact, rounded)
+
+
+@pytest.mark.parametrize(("kind", "nats"), [("single-label", math.log(3)), ("multi-label", 3 * math.log(2))])
+def test_entropy_and_divergence_are_in_nats(kind: Kind, nats: float) -> None:
+    """Not knowing is log 3 for one of three labels, and log 2 for each of three; certainty is 0, and finite."""
+    even, certain = torch.zeros(2, 3), 200 * torch.tensor([[1.0, -1.0, -1.0], [-1.0, 1.0, -1.0]])
+    assert float(objective.entropy(even, kind)) == pytest.approx(nats)
+    assert float(objective.entropy(certain, kind)) == pytest.approx(0)
+    assert float(objective.divergence(certain, even, kind)) == pytest.approx(nats)
+    assert float(objective.divergence(certain, certain, kind)) == 0
+    assert math.isfinite(float(objective.divergence(certain, -certain, kind)))

@@ -28,6 +28,10 @@ class Texts:
     hashes: dict[str, str] = field(default_factory=dict)  # sha256, by the name of the file
 
     @property
+    def all(self) -> list[str]:
+        return [*self.train, *self.held_out]
+
+    @property
     def sha256(self) -> str:
         """Over all of them, in their order."""
         digest = hashlib.sha256()

@@ -98,7 +98,8 @@ def train(
     ] = False,
     track: Track = True,
     encoder: Annotated[
-        Path | None, typer.Option(help="start from what `lembra pretrain` wrote; its sizes go over the recipe's")
+        Path | None,
+        typer.Option(help="start from what `lembra pretrain` wrote: no other is made, its sizes go over the recipe's"),
     ] = None,
     print_recipe: Annotated[
         bool, typer.Option("--print-recipe", help="only print the settings as a recipe, each with what it means")
@@ -116,7 +117,7 @@ def train(
 
         if out is None and not print_recipe:
             raise ConfigError("--out is missing: the bundle to write, such as bundles/NAME")
-        recipes.check(recipe, settings or [], seed=seed, encoder=encoder)
+        recipes.check(recipe, settings or [], seed=seed)
         parts = read(data if data is not None else SAMPLE, Columns(text_column, label_column, separator))
         chosen, resolved = recipes.load(recipe, settings or [], parts, seed=seed)
         if out is None or print_recipe:

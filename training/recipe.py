@@ -5,12 +5,10 @@ The rule looks at the data's shape alone, never at how well anything did on it, 
 
 import statistics
 from collections.abc import Sequence
-from pathlib import Path
 
 from training import config
 from training.config import TrainingConfig
 from training.data import Parts
-from training.errors import ConfigError
 from training.reading import Examples
 
 AUTO = "auto"
@@ -21,18 +19,9 @@ SAMPLED = 10_000
 FEW_ROWS = 5_000
 
 
-def check(recipe: str, settings: Sequence[str], *, seed: int | None, encoder: Path | None = None) -> None:
-    """Before the data is read. Raises: ConfigError, as `load`, and where there would be two encoders to start from."""
-    check_start(config.load(None if recipe == AUTO else recipe, settings, seed=seed), encoder)
-
-
-def check_start(config: TrainingConfig, encoder: Path | None) -> None:
-    """Raises: ConfigError where the settings make an encoder and another one is given."""
-    if config.pretrain_epochs and encoder is not None:
-        raise ConfigError(
-            f"pretrain_epochs is {config.pretrain_epochs}, and the encoder {encoder} is given: a classifier starts "
-            "from one of them (pretrain_epochs=0 takes the one given)"
-        )
+def check(recipe: str, settings: Sequence[str], *, seed: int | None) -> None:
+    """Before the data is read. Raises: ConfigError, as `load`."""
+    config.load(None if recipe == AUTO else recipe, settings, seed=seed)
 
 
 def load(recipe: str, settings: Sequence[str], parts: Parts, *, seed: int | None) -> tuple[str, TrainingConfig]:

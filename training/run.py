@@ -25,7 +25,6 @@ from training.pretraining.encoder import RECIPE, Encoder
 from training.pretraining.make import Pretrained
 from training.pretraining.texts import Texts, of_splits
 from training.reading import Columns
-from training.recipe import check_start
 from training.refit import Refitted
 from training.report import document, page
 from training.report.document import Run
@@ -65,9 +64,9 @@ def run(
     """Train on what was read, and write the bundle `out`, whose probes are replayed before it gets its name.
 
     `recipe` is what the settings came from, for the record. The network starts from the encoder in the folder
-    `encoder`, whose sizes are then the settings', or from one that is made of the data's own text first, where
-    `pretrain_epochs` says so. What is served was trained once more on what was held out too, where `refit_below` says
-    so; figures of validation are then of the classifier before.
+    `encoder`, whose sizes are then the settings'; where there is none, from one that is made of the data's own text
+    first, if `pretrain_epochs` says so. What is served was trained once more on what was held out too, where
+    `refit_below` says so; figures of validation are then of the classifier before.
     The run's folder, `.<name>.run` beside the bundle, holds its checkpoint until the bundle is written; `resume` goes
     on from there. With `track` it has TensorBoard's event files too, which stay. On Ctrl-C it stops after the step;
     `offer` then decides whether the best so far becomes the bundle.
@@ -75,7 +74,6 @@ def run(
     declined.
     """
     started = time.perf_counter()
-    check_start(config, encoder)
     place.check_place(out, overwrite=overwrite)
     chosen = build.choose_device(device)
     config = precision.resolved(config, chosen)

@@ -16,8 +16,7 @@ import cli
 from model.bundle import Bundle
 from tests.training.files import write, write_rows
 from training import config, place, precision, pretrain, run
-from training.data import SAMPLE, read
-from training.errors import ConfigError
+from training.data import read
 from training.pretraining.encoder import Encoder
 from training.reading import Columns
 from training.tuning import autotune
@@ -143,16 +142,15 @@ def test_an_encoder_of_a_folder_with_valid_and_test_has_seen_none_of_them(tmp_pa
     assert seen == {"validation": 0, "calibration": 0, "test": 0}
 
 
-def test_a_classifier_starts_from_one_encoder(tmp_path: Path) -> None:
-    """One that is given and one to be made are refused, by the command before the data is read, and by a run."""
-    done = lembra("train", tmp_path / "none", "--out", tmp_path / "bundle", *TRAIN, "--encoder", tmp_path / "encoder")
-    assert (done.exit_code, len(done.stderr.splitlines())) == (2, 1)
-    assert "error: pretrain_epochs is 2, and the encoder" in done.stderr
-    parts, settings = read(SAMPLE, Columns()), config.load("debug", SMALL)
-    with pytest.raises(ConfigError, match="pretrain_epochs is 2"):
-        run.run(
-            parts, tmp_path / "b", settings, device="cpu", console=Console(quiet=True), encoder=tmp_path / "encoder"
-        )
+def test_an_encoder_that_is_given_takes_the_place_of_one_to_be_made(
+    data: Path, pretrained: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    """Though the recipe would make one; the bundle's recipe says that there was none."""
+    out = tmp_path / "bundle"
+    done = lembra("train", data, "--out", out, *TRAIN, "--encoder", pretrained[0])
+    assert (done.exit_code, "pretrained:" in done.stderr) == (0, False), done.output
+    assert Bundle.open(out).report["encoder"]["version"] == pretrained[1]["version"]
+    assert config.load(out / "recipe.toml", []).pretrain_epochs == 0
 
 
 def test_a_run_pretrains_by_itself(data: Path, tmp_path: Path) -> None:
@@ -274,13 +272,15 @@ def test_an_encoder_never_replaces_a_bundle(
 
 
 def test_a_search_does_not_pretrain(data: Path, tmp_path: Path) -> None:
-    """Each of its trials would: it is refused before the first."""
-    with pytest.raises(ConfigError, match="pretrain_epochs must be 0"):
-        autotune.autotune(
-            read(data, Columns()),
-            tmp_path / "bundle",
-            config.load("debug", SMALL),
-            device="cpu",
-            console=Console(quiet=True),
-            limits=Limits(1.0),
-        )
+    """Each of its trials would; what it makes says so."""
+    said = io.StringIO()
+    autotune.autotune(
+        read(data, Columns()),
+        tmp_path / "bundle",
+        config.load("debug", [*SMALL, "find_label_errors=false"]),
+        device="cpu",
+        console=Console(file=said, width=200),
+        limits=Limits(1.0, trials=1),
+    )
+    assert "pretrain_epochs is 0 in it" in said.getvalue()
+    assert config.load(tmp_path / "bundle" / "recipe.toml", []).pretrain_epochs == 0

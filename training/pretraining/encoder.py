@@ -144,9 +144,12 @@ class Encoder:
         return {name: int(np.isin(_hashed(texts), its).sum()) for name, texts in judging.items()}
 
     def settings(self, config: TrainingConfig) -> TrainingConfig:
-        """The settings of a classifier that starts from it: its sizes win, and so does its way to read words."""
+        """The settings of a classifier that starts from it: its sizes win, and so does its way to read words; none is
+        made first.
+        """
         names = ("embedding_size", "hidden_size", "bidirectional", "lowercase")
-        return config.model_copy(update={name: getattr(self.config, name) for name in names})
+        its = {name: getattr(self.config, name) for name in names}
+        return config.model_copy(update={**its, "pretrain_epochs": 0})
 
     def start(self, network: Network, vocabulary: Mapping[str, int]) -> None:
         """Copy the LSTMs, and by word the rows of the table; rows of words that it doesn't know stay as they are."""

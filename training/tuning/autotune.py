@@ -68,7 +68,8 @@ def autotune(
     """
     started = clock()
     if base.pretrain_epochs:
-        raise ConfigError("a search doesn't pretrain, as every trial would: pretrain_epochs must be 0")
+        progress.say(console, "a search doesn't pretrain, as every trial would: pretrain_epochs is 0 in it")
+        base = base.model_copy(update={"pretrain_epochs": 0})
     if base.reads_unlabelled:
         raise ConfigError("a search reads no text without labels: virtual_weight and entropy_weight must be 0")
     folder = _check_place(out, overwrite=overwrite, resume=resume)

@@ -36,8 +36,9 @@ bench: dev
 	$(BIN)/python -m benchmarks.load
 
 reproduce: dev
-	$(BIN)/lembra train $(DATA)/sst2 --out bundles/sentiment-en --recipe default --seed 0 --set threads=1 --set precision=float32 --set ngrams=false \
-		--set keep_texts=false --force
+	$(BIN)/lembra pretrain $(DATA)/imdb --out encoders/imdb --recipe long --seed 0 --set threads=1 --set precision=bfloat16 --force
+	$(BIN)/lembra train $(DATA)/sst2 --out bundles/sentiment-en --encoder encoders/imdb --recipe default --seed 0 --set threads=1 \
+		--set precision=bfloat16 --set max_vocabulary=20000 --set keep_texts=false --force
 
 settings: dev
 	$(BIN)/python -m training.config > docs/settings.md

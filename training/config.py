@@ -39,7 +39,7 @@ Count = Annotated[int, Field(ge=1)]
 
 
 class TrainingConfig(BaseModel):
-    """Every setting, with its default. `recipes/default.toml` repeats none of them: it is empty but for a comment."""
+    """Every setting, with its default. A recipe repeats none of them: it has what differs, and why."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 

@@ -12,8 +12,10 @@ from training.data import Parts
 from training.reading import Examples
 
 AUTO = "auto"
-# Of the middle text of train: about 100 words. Reviews and posts are longer, sentences and tweets shorter.
-LONG_CHARACTERS = 600
+# Of the middle text of train: about 80 words. Reviews and posts are longer, sentences and tweets shorter.
+LONG_CHARACTERS = 450
+# About ten words: questions and phrases, too short to learn words from what stands beside them.
+SHORT_CHARACTERS = 60
 SAMPLED = 10_000
 # Rows of train, as it was read.
 FEW_ROWS = 5_000
@@ -34,12 +36,17 @@ def load(recipe: str, settings: Sequence[str], parts: Parts, *, seed: int | None
 
 
 def choose(parts: Parts) -> str:
-    """The name of a recipe in `recipes/`: several labels a text, long texts, few texts, or neither, in this order."""
+    """The name of a recipe in `recipes/`: several labels a text, long texts, few or short ones, or none of these, in
+    this order.
+    """
     if parts.train.kind == "multi-label":
         return "multi-label"
-    if _middle_length(parts.train) >= LONG_CHARACTERS:
+    length = _middle_length(parts.train)
+    if length >= LONG_CHARACTERS:
         return "long"
-    return "few" if len(parts.train) < FEW_ROWS else "default"
+    if len(parts.train) < FEW_ROWS:
+        return "few"
+    return "short" if length < SHORT_CHARACTERS else "default"
 
 
 def _middle_length(train: Examples) -> float:

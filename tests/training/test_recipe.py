@@ -17,8 +17,9 @@ def parts(folder: Path, text: str, label: str | list[str] = "a", *, rows: int = 
 
 
 def test_the_shape_of_the_data_chooses(tmp_path: Path) -> None:
-    """Several labels, long texts, few, or neither; several labels come before length, and length before number."""
-    assert recipe.choose(parts(tmp_path, "short")) == "default"
+    """Several labels, long texts, few, short ones, or none of these: the first that holds."""
+    assert recipe.choose(parts(tmp_path, "neither long nor short " * 4)) == "default"
+    assert recipe.choose(parts(tmp_path, "short")) == "short"
     assert recipe.choose(parts(tmp_path, "short", rows=recipe.FEW_ROWS - 2)) == "few"
     assert recipe.choose(parts(tmp_path, "long " * 200, rows=20)) == "long"
     assert recipe.choose(parts(tmp_path, "long " * 200)) == "long"

@@ -57,12 +57,12 @@ class Network(nn.Module):
         positions_T = torch.arange(vectors_BTE.shape[1], device=vectors_BTE.device)
         lengths_B1 = lengths_B[:, None]
         valid_BT1 = (positions_T < lengths_B1)[:, :, None]
-        forward_BTH = self.lstm[0](vectors_BTE)[0]
+        forward_BTH = self.run(0, vectors_BTE)
         states = [forward_BTH]
         last = [_take(forward_BTH, lengths_B1 - 1)]
-        for backward in self.lstm[1:]:
+        for direction in range(1, len(self.lstm)):
             reversed_BT = (lengths_B1 - 1 - positions_T).clamp(min=0)
-            backward_BTH = backward(_take(vectors_BTE, reversed_BT))[0]
+            backward_BTH = self.run(direction, _take(vectors_BTE, reversed_BT))
             states.append(_take(backward_BTH, reversed_BT))
             last.append(_take(backward_BTH, lengths_B1 - 1))
         states_BTH = torch.cat(states, dim=2)
@@ -70,6 +70,11 @@ class Network(nn.Module):
         highest = states_BTH.masked_fill(~valid_BT1, -1.0).amax(dim=1)
         mean = states_BTH.masked_fill(~valid_BT1, 0.0).sum(dim=1) / lengths_B1
         return torch.cat([highest, mean, *(state[:, 0] for state in last)], dim=1)
+
+    def run(self, direction: int, vectors_BTE: Tensor) -> Tensor:
+        """The hidden states (B, T, H) of one direction's LSTM, which reads from left to right."""
+        states_BTH: Tensor = self.lstm[direction](vectors_BTE)[0]
+        return states_BTH
 
 
 def _take(values_BTX: Tensor, positions_BS: Tensor) -> Tensor:

@@ -97,6 +97,9 @@ class TrainingConfig(BaseModel):
 
     embedding_dropout: Annotated[Dropout, Field(description="on embedded tokens")] = 0.5
     pooled_dropout: Annotated[Dropout, Field(description="on the pooled vector")] = 0.5
+    weight_drop: Annotated[
+        Dropout, Field(description="on the recurrent weights of both directions, the same ones at every token")
+    ] = 0.0
     word_dropout: Annotated[Dropout, Field(description="share of words read as unknown in training")] = 0.02
     label_smoothing: Annotated[Dropout, Field(description="share of the target spread over all labels")] = 0.0
     class_weight: Annotated[
@@ -174,6 +177,17 @@ class TrainingConfig(BaseModel):
         Count, Field(description="words drawn a step, which the right one is told from; more is slower and closer")
     ] = 768
     pretrain_dropout: Annotated[Dropout, Field(description="in pretraining, on the LSTM's inputs and outputs")] = 0.1
+    pretrain_weight_drop: Annotated[Dropout, Field(description="in pretraining, on the recurrent weights")] = 0.0
+    pretrain_activation: Annotated[
+        float, Field(ge=0, description="in pretraining, weight of the mean square of the hidden states (AR); 0: none")
+    ] = 0.0
+    pretrain_slowness: Annotated[
+        float,
+        Field(
+            ge=0,
+            description="in pretraining, weight of the mean square of their changes from token to token (TAR); 0: none",
+        ),
+    ] = 0.0
     encoder_rate: Annotated[
         float, Field(ge=0, le=1, description="share of the learning rate that a pretrained embedding and LSTM get")
     ] = 1.0

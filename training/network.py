@@ -1,12 +1,12 @@
 """The network as it is trained: its embedding table is normalised at every step, and folded into a plain one to serve.
 
-B rows, T tokens, V tokens of the vocabulary, E embedding.
+B rows, T tokens, V tokens of the vocabulary, E embedding, H hidden units a direction.
 """
 
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
@@ -33,6 +33,7 @@ class TrainedNetwork(Network):
     def __init__(self, shape: NetworkConfig, config: TrainingConfig, frequency_V: Tensor) -> None:
         super().__init__(shape, embedding_dropout=config.embedding_dropout, pooled_dropout=config.pooled_dropout)
         self._normalise = config.normalise_embedding
+        self._weight_drop = config.weight_drop
         self.register_buffer("share_V", frequency_V / frequency_V.sum(), persistent=False)
         initialise(self, forget_bias=config.forget_bias)
 
@@ -42,6 +43,12 @@ class TrainedNetwork(Network):
             return super().embed(ids_BT)
         vectors_BTE = normalised(self.embedding.weight, self.share_V, ids_BT)
         return functional.dropout(vectors_BTE, self.embedding_dropout, self.training)
+
+    def run(self, direction: int, vectors_BTE: Tensor) -> Tensor:
+        """The hidden states (B, T, H) of one direction, with weight drop in training mode."""
+        lstm = self.lstm[direction]
+        assert isinstance(lstm, nn.LSTM)
+        return run_lstm(lstm, vectors_BTE, None, weight_drop=self._weight_drop if self.training else 0.0)[0]
 
     def table(self) -> Tensor:
         """The vector of each token (V, E), of the parameters as they are now."""
@@ -58,6 +65,33 @@ class TrainedNetwork(Network):
             table_VE = self.table().clamp(-largest, largest).to(STORED)
             state = {**self.state_dict(), "embedding.weight": table_VE, **head}
         return {name: value.detach().cpu().contiguous() for name, value in state.items()}
+
+
+def run_lstm(
+    lstm: nn.LSTM, vectors_BTE: Tensor, state: tuple[Tensor, Tensor] | None, *, weight_drop: float
+) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    """What `lstm` gives, with a share of its recurrent weights zero: the same ones at every step (Merity et al. 2018).
+
+    Hidden states (B, T, H), and (h, c) behind the last one, each (1, B, H).
+    """
+    if not weight_drop:
+        found: tuple[Tensor, tuple[Tensor, Tensor]] = lstm(vectors_BTE, state)
+        return found
+    weights: dict[str, Tensor] = dict(lstm.named_parameters())
+    weights["weight_hh_l0"] = functional.dropout(weights["weight_hh_l0"], weight_drop)
+    begun = state or (vectors_BTE.new_zeros(1, len(vectors_BTE), lstm.hidden_size),) * 2
+    states_BTH, h, c = torch.lstm(
+        vectors_BTE,
+        begun,
+        [weights[f"{name}_l0"] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")],
+        has_biases=True,
+        num_layers=1,
+        dropout=0.0,
+        train=True,
+        bidirectional=False,
+        batch_first=True,
+    )
+    return states_BTH, (h, c)
 
 
 def normalised_table(weight_VE: Tensor, share_V: Tensor) -> Tensor:

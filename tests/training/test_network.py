@@ -6,7 +6,7 @@ import torch
 from model.config import NetworkConfig
 from model.network import Network
 from training.config import TrainingConfig
-from training.network import TrainedNetwork
+from training.network import TrainedNetwork, run_lstm
 
 # Two ways to the same sum, in float32.
 AGREEMENT = 1e-5
@@ -60,3 +60,30 @@ def test_looking_up_rows_is_looking_up_in_the_table() -> None:
     (by_hand,) = torch.autograd.grad((found * wanted).sum(), network.embedding.weight)
     (by_autograd,) = torch.autograd.grad((expected * wanted).sum(), network.embedding.weight)
     assert torch.allclose(by_hand, by_autograd, rtol=AGREEMENT, atol=1e-4)
+
+
+def test_weight_drop_acts_on_both_directions_in_training_alone() -> None:
+    """Two passes differ in each direction from the second token on, and don't where nothing is dropped."""
+    network, vectors = made(weight_drop=0.5), torch.randn(2, 4, 8)
+    for direction in (0, 1):
+        assert torch.equal(network.eval().run(direction, vectors), network.run(direction, vectors))
+        plain = network.run(direction, vectors)
+        network.train()
+        once, again = network.run(direction, vectors), network.run(direction, vectors)
+        assert torch.allclose(once[:, 0], plain[:, 0], rtol=0, atol=AGREEMENT)
+        assert not torch.allclose(once[:, 1:], again[:, 1:], rtol=0, atol=AGREEMENT)
+
+
+def test_an_lstm_with_weights_dropped_is_that_lstm_with_those_weights() -> None:
+    """What is dropped is zero, what stays is scaled up, and states may be carried in."""
+    lstm, vectors = torch.nn.LSTM(8, 6, batch_first=True), torch.randn(2, 4, 8)
+    state = (torch.randn(1, 2, 6), torch.randn(1, 2, 6))
+    torch.manual_seed(1)
+    dropped = torch.nn.functional.dropout(lstm.weight_hh_l0, 0.5).detach()
+    torch.manual_seed(1)
+    found, (h, c) = run_lstm(lstm, vectors, state, weight_drop=0.5)
+    lstm.weight_hh_l0.data = dropped
+    expected, (expected_h, expected_c) = lstm(vectors, state)
+    assert (dropped == 0).any()
+    for one, other in ((found, expected), (h, expected_h), (c, expected_c)):
+        assert torch.allclose(one, other, rtol=0, atol=AGREEMENT)

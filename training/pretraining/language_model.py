@@ -18,7 +18,7 @@ from model.network import EMBEDDING_STD, initialise_lstm
 from model.tokenization import PAD, UNKNOWN
 from training import precision
 from training.config import TrainingConfig
-from training.network import normalised, normalised_table
+from training.network import normalised, normalised_table, run_lstm
 
 # Words are drawn by their frequency to this power (Mikolov et al. 2013): the rare ones are drawn too.
 DRAWN_POWER = 0.75
@@ -89,13 +89,14 @@ class LanguageModel(nn.Module):
             inputs_BTE = self._drop_words(vectors_BTE[:, :-1], unknown_1E[0])
             target_N, kept_N = _targets(chunk_BT)
             with precision.autocast(self.device, self._config):
-                predicted_NE, behind = self._predict(direction, chunk_BT, inputs_BTE, kept_N, state)
+                predicted_NE, behind, penalty = self._predict(direction, chunk_BT, inputs_BTE, kept_N, state)
                 wrong_NK = torch.addmm(offset_V[drawn_K], predicted_NE, drawn_KE.T).float()
             wrong_NK = wrong_NK.masked_fill(target_N[:, None] == drawn_K, NEVER)
             right_NE = vectors_BTE[:, 1:].flatten(0, 1)[kept_N]
             right_N = (predicted_NE.float() * right_NE).sum(dim=1) + offset_V[target_N]
             # -log softmax of the right word among itself and the drawn ones.
-            losses.append(functional.softplus(wrong_NK.logsumexp(dim=1) - right_N).sum() / max(1, len(target_N)))
+            told_N = functional.softplus(wrong_NK.logsumexp(dim=1) - right_N)
+            losses.append(told_N.sum() / max(1, len(target_N)) + penalty)
             states.append(behind)
         return losses, states
 
@@ -113,7 +114,7 @@ class LanguageModel(nn.Module):
             target_N, kept_N = _targets(chunk_BT)
             inputs_BTE = functional.embedding(chunk_BT[:, :-1], table_VE)
             with precision.autocast(self.device, self._config):
-                predicted_NE, behind = self._predict(direction, chunk_BT, inputs_BTE, kept_N, state)
+                predicted_NE, behind, _ = self._predict(direction, chunk_BT, inputs_BTE, kept_N, state)
                 logits_NV = torch.addmm(bias_V, predicted_NE, table_VE.T).float()
             sums.append(float(functional.cross_entropy(logits_NV, target_N, reduction="sum")))
             states.append(behind)
@@ -126,14 +127,29 @@ class LanguageModel(nn.Module):
 
     def _predict(
         self, direction: int, chunk_BT: Tensor, inputs_BTE: Tensor, kept_N: Tensor, state: State
-    ) -> tuple[Tensor, State]:
-        """The vectors (N, E) that the words to come should be like, and the state behind the last word."""
+    ) -> tuple[Tensor, State, Tensor]:
+        """The vectors (N, E) that the words to come should be like, the state behind the last word, and what the hidden
+        states cost by themselves.
+        """
         rate = self._config.pretrain_dropout
+        weight_drop = self._config.pretrain_weight_drop if self.training else 0.0
         # A separator is read as zeros, as padding is.
         inputs_BTE = inputs_BTE * (chunk_BT[:, :-1] != PAD)[:, :, None]
-        hidden_BTH, (h, c) = self.lstm[direction](self._lock(inputs_BTE, rate), state)
-        hidden_NH = self._lock(hidden_BTH, rate).flatten(0, 1)[kept_N]
-        return self.projection[direction](hidden_NH) * self._scale, (h.detach(), c.detach())
+        lstm = self.lstm[direction]
+        assert isinstance(lstm, nn.LSTM)
+        hidden_BTH, (h, c) = run_lstm(lstm, self._lock(inputs_BTE, rate), state, weight_drop=weight_drop)
+        dropped_BTH = self._lock(hidden_BTH, rate)
+        predicted_NE = self.projection[direction](dropped_BTH.flatten(0, 1)[kept_N]) * self._scale
+        return predicted_NE, (h.detach(), c.detach()), self._penalty(hidden_BTH, dropped_BTH)
+
+    def _penalty(self, hidden_BTH: Tensor, dropped_BTH: Tensor) -> Tensor:
+        """For large states, as after dropout, and for fast ones: AR and TAR (Merity, McCann and Socher 2017)."""
+        penalty = hidden_BTH.new_zeros(())
+        if self._config.pretrain_activation:
+            penalty = penalty + self._config.pretrain_activation * dropped_BTH.square().mean()
+        if self._config.pretrain_slowness and hidden_BTH.shape[1] > 1:
+            penalty = penalty + self._config.pretrain_slowness * hidden_BTH.diff(dim=1).square().mean()
+        return penalty
 
     def _lock(self, values_BTX: Tensor, rate: float) -> Tensor:
         """Dropout that is the same at every position of a chunk (Gal and Ghahramani 2016)."""

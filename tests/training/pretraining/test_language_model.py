@@ -68,3 +68,21 @@ def test_separators_and_unknown_words_are_not_predicted() -> None:
     with torch.inference_mode():
         _, words, _ = model.eval().exact(stream.chunk(ids, 0, 10, directions=2), model.fresh(), model.table())
     assert words == 0
+
+
+@pytest.mark.parametrize("setting", ["pretrain_activation", "pretrain_slowness"])
+def test_large_and_fast_states_cost(setting: str) -> None:
+    """The loss rises by its weight times what the states come to, and the LSTMs feel it."""
+    model = made().eval()
+    chunks = stream.chunk(stream.lay_out(rows(), 2), 0, 20, directions=2)
+
+    def losses(weight: float) -> torch.Tensor:
+        model._config = model._config.model_copy(update={setting: weight})
+        torch.manual_seed(0)
+        return torch.stack(model.loss(chunks, model.fresh())[0])
+
+    none, one, two = losses(0.0), losses(1.0), losses(2.0)
+    assert (one > none).all()
+    assert torch.allclose(two - none, 2 * (one - none), rtol=1e-3, atol=AGREEMENT)
+    (gradient,) = torch.autograd.grad((one - none).sum(), model.lstm[1].weight_hh_l0)
+    assert gradient.abs().sum() > 0

@@ -50,7 +50,9 @@ class TrainingConfig(BaseModel):
 
     precision: Annotated[
         Literal["auto", "float32", "bfloat16"],
-        Field(description="of the LSTM's products; auto is bfloat16 on a CPU with AMX or a GPU that has it"),
+        Field(
+            description="of the LSTM's products; auto is bfloat16 where a CPU (AMX, AVX512-BF16) or GPU multiplies it"
+        ),
     ] = "auto"
 
     validation_share: Annotated[

@@ -16,7 +16,7 @@ def autocast(device: torch.device, config: TrainingConfig) -> AbstractContextMan
 def takes_bfloat16(device: torch.device, config: TrainingConfig) -> bool:
     """What `precision` comes to on this machine: "auto" is bfloat16 where the hardware multiplies it, else float32.
 
-    On a CPU that is AMX's tiles or AVX-512's dot products, by which an LSTM's step takes half its time on an EPYC. Where
+    On a CPU that is AMX's tiles or AVX-512's dot products, which halve the time of an LSTM's step on an EPYC. Where
     neither is, bfloat16 is emulated, and slower than float32.
     """
     if config.precision != "auto":

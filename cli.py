@@ -41,6 +41,17 @@ Separator = Annotated[
     str | None, typer.Option("--label-separator", help="cuts the label column into several labels: multi-label")
 ]
 
+Settings = Annotated[list[str] | None, typer.Option("--set", help="key=value, over the recipe; may be repeated")]
+Seed = Annotated[int | None, typer.Option(help="fixes everything that is drawn at random")]
+Force = Annotated[bool, typer.Option("--force", help="replace the bundle if it exists")]
+Resume = Annotated[bool, typer.Option("--resume", help="go on with a run that was cut off, to the same weights")]
+EncoderFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--encoder", help="start from what `lembra pretrain` wrote: no other is made, its sizes go over the recipe's"
+    ),
+]
+
 # Suspects that `check` shows; --json gives all.
 WORST = 10
 # Texts in memory at a time, in `classify`.
@@ -84,59 +95,91 @@ def train(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="the bundle to write, such as bundles/NAME")] = None,
     recipe: Recipe = "auto",
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", help="key=value, over the recipe; may be repeated")
-    ] = None,
-    seed: Annotated[int | None, typer.Option(help="fixes everything that is drawn at random")] = None,
+    settings: Settings = None,
+    seed: Seed = None,
     text_column: TextColumn = "text",
     label_column: LabelColumn = None,
     separator: Separator = None,
     device: Device = "auto",
-    force: Annotated[bool, typer.Option("--force", help="replace the bundle if it exists")] = False,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="go on with a run that was cut off, to the same weights")
-    ] = False,
+    force: Force = False,
+    resume: Resume = False,
     track: Track = True,
-    encoder: Annotated[
-        Path | None,
-        typer.Option(help="start from what `lembra pretrain` wrote: no other is made, its sizes go over the recipe's"),
-    ] = None,
+    encoder: EncoderFolder = None,
     print_recipe: Annotated[
         bool, typer.Option("--print-recipe", help="only print the settings as a recipe, each with what it means")
     ] = False,
 ) -> None:
     """Make a bundle from labelled text; the last line on stdout is its JSON summary."""
     with _clear_errors():
-        from rich.console import Console
-
-        from training import recipe as recipes
-        from training import run
         from training.data import SAMPLE, read
         from training.errors import ConfigError
         from training.reading import Columns
 
         if out is None and not print_recipe:
             raise ConfigError("--out is missing: the bundle to write, such as bundles/NAME")
-        recipes.check(recipe, settings or [], seed=seed)
+        chosen = _Chosen(recipe, settings or [], seed)
         parts = read(data if data is not None else SAMPLE, Columns(text_column, label_column, separator))
-        chosen, resolved = recipes.load(recipe, settings or [], parts, seed=seed)
         if out is None or print_recipe:
-            print(resolved.to_toml(), end="")
+            print(chosen.resolve(parts)[1].to_toml(), end="")
             return
-        outcome = run.run(
-            parts,
-            out,
-            resolved,
-            recipe=chosen,
-            device=device,
-            console=Console(stderr=True),
-            overwrite=force,
-            resume=resume,
-            track=track,
-            encoder=encoder,
-            offer=_offer_best,
-        )
-        print(json.dumps(asdict(outcome)))
+        _run(chosen, parts, out, device=device, overwrite=force, resume=resume, track=track, encoder=encoder)
+
+
+@app.command()
+def distil(
+    data: Annotated[Path, typer.Argument(help="a folder with train (valid, test, unlabelled), or one file")],
+    out: Annotated[Path, typer.Option(help="the bundle to write, such as bundles/NAME")],
+    teachers: Annotated[
+        list[Path], typer.Option("--teacher", help="a bundle to learn from; may be repeated, for the mean of several")
+    ],
+    recipe: Recipe = "auto",
+    settings: Settings = None,
+    seed: Seed = None,
+    text_column: TextColumn = "text",
+    label_column: LabelColumn = None,
+    separator: Separator = None,
+    device: Device = "auto",
+    force: Force = False,
+    resume: Resume = False,
+    track: Track = True,
+    encoder: EncoderFolder = None,
+) -> None:
+    """As train, but that the network learns the answers of larger bundles, or of several, too."""
+    with _clear_errors():
+        from training.data import read
+        from training.reading import Columns
+
+        chosen = _Chosen(recipe, settings or [], seed)
+        parts = read(data, Columns(text_column, label_column, separator))
+        places = {"encoder": encoder, "teachers": teachers}
+        _run(chosen, parts, out, device=device, overwrite=force, resume=resume, track=track, **places)
+
+
+class _Chosen:
+    """The settings that were asked for, refused before the data is read where they are no settings."""
+
+    def __init__(self, recipe: str, settings: list[str], seed: int | None) -> None:
+        from training import recipe as recipes
+
+        recipes.check(recipe, settings, seed=seed)
+        self._asked = recipe, settings
+        self._seed = seed
+
+    def resolve(self, parts: Any) -> tuple[str, Any]:
+        """The recipe's name, and all settings."""
+        from training import recipe as recipes
+
+        return recipes.load(*self._asked, parts, seed=self._seed)
+
+
+def _run(chosen: _Chosen, parts: Any, out: Path, **options: Any) -> None:
+    from rich.console import Console
+
+    from training import run
+
+    recipe, config = chosen.resolve(parts)
+    console = Console(stderr=True)
+    print(json.dumps(asdict(run.run(parts, out, config, recipe=recipe, console=console, offer=_offer_best, **options))))
 
 
 @app.command()
@@ -144,16 +187,12 @@ def pretrain(
     texts: Annotated[Path, typer.Argument(help="a folder with train or unlabelled, or one file; labels aren't read")],
     out: Annotated[Path, typer.Option(help="the encoder to write, such as encoders/NAME")],
     recipe: Annotated[str | None, typer.Option(help="a TOML file, or the name of a built-in recipe")] = None,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", help="key=value, over the recipe; may be repeated")
-    ] = None,
-    seed: Annotated[int | None, typer.Option(help="fixes everything that is drawn at random")] = None,
+    settings: Settings = None,
+    seed: Seed = None,
     text_column: TextColumn = "text",
     device: Device = "auto",
     force: Annotated[bool, typer.Option("--force", help="replace the encoder if it exists")] = False,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="go on with a run that was cut off, to the same weights")
-    ] = False,
+    resume: Resume = False,
 ) -> None:
     """Learn from text without labels, for `lembra train --encoder`; the last line on stdout is its JSON summary."""
     with _clear_errors():
@@ -187,10 +226,8 @@ def autotune(
         float | None, typer.Option(help="microseconds a text at most, asked alone, on one thread")
     ] = None,
     recipe: Recipe = "auto",
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", help="key=value, over the recipe; may be repeated")
-    ] = None,
-    seed: Annotated[int | None, typer.Option(help="fixes everything that is drawn at random")] = None,
+    settings: Settings = None,
+    seed: Seed = None,
     text_column: TextColumn = "text",
     label_column: LabelColumn = None,
     separator: Separator = None,

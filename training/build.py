@@ -27,6 +27,7 @@ from training.pretraining import stream
 from training.pretraining.encoder import Encoder
 from training.reading import Examples
 from training.rival import Rival
+from training.teacher import Teachers
 
 # Settings that no weight of a training depends on: a run that was cut off may go on with others. Whether there is a
 # second training, which `refit_below` says, is nothing to either.
@@ -67,6 +68,7 @@ def build(
     encoder: Encoder | None = None,
     partner: Rival | None = None,
     unlabelled: Sequence[str] = (),
+    teachers: Teachers | None = None,
     keeper: Keeper | None = None,
     stopped: Callable[[], bool] = lambda: False,
     keep_best: Callable[[], bool] = lambda: False,
@@ -75,10 +77,10 @@ def build(
 
     Where there is an `encoder`, the network starts from it, and `config` is what `encoder.settings` gave. The scores of
     `partner` are added to the network's where they help. `unlabelled` are the texts, train's own among them, that the
-    network learns from without labels: its words are then theirs.
+    network learns from without labels: its words are then theirs. `teachers` give it more than labels to learn.
     Raises: loop.Interrupted when `stopped` turned true, unless `keep_best` then says to build from the best so far.
     """
-    begun = start(splits, config, device=device, encoder=encoder, unlabelled=unlabelled)
+    begun = start(splits, config, device=device, encoder=encoder, unlabelled=unlabelled, teachers=teachers)
     validation = encode(splits.validation, begun.tokenization, splits.labels)
     stopped_early = False
     try:
@@ -110,16 +112,20 @@ def start(
     device: torch.device,
     encoder: Encoder | None,
     unlabelled: Sequence[str] = (),
+    teachers: Teachers | None = None,
 ) -> Start:
     """Before the first step of a training on `splits.train`: every generator is seeded here."""
     # oneDNN keeps what it made for each shape of a batch, and length-sorted batches have hundreds: 6 GB on IMDB.
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16")
     loop.seed_everything(config.seed)
     torch.set_num_threads(config.threads or torch.get_num_threads())
-    words = tokenizer.train(unlabelled or splits.train.texts, config, encoder.counts if encoder is not None else None)
+    texts = unlabelled or [*splits.train.texts, *(teachers.texts if teachers is not None else ())]
+    words = tokenizer.train(texts, config, encoder.counts if encoder is not None else None)
     tokenization = Tokenization(words, max_tokens=config.max_tokens)
     shape = shape_of(splits, tokenization, config)
     train = encode(splits.train, tokenization, splits.labels)
+    if teachers is not None:
+        train = _taught(train, splits.train.texts, teachers, tokenization, share=config.teacher_weight)
     unread = stream.encode(unlabelled, tokenization)
     network = _network(unread or train.rows, shape, config, words.get_vocab(), encoder).to(device)
     return Start(network, train, unread, tokenization, shape)
@@ -163,11 +169,16 @@ def choose_device(wanted: str) -> torch.device:
 
 
 def identity(
-    config: TrainingConfig, splits: Splits, *, encoder: str | None = None, unlabelled: str | None = None
+    config: TrainingConfig,
+    splits: Splits,
+    *,
+    encoder: str | None = None,
+    unlabelled: str | None = None,
+    teachers: str | None = None,
 ) -> dict[str, Any]:
     """What decides the weights: the settings, the data, how many threads share a sum, and what they start from:
     an encoder's version, or the hash of the texts that one will be made from. `unlabelled` is the hash of the texts
-    that are learnt from without labels.
+    that are learnt from without labels, `teachers` is what Teachers.identity says.
     """
     return {
         **config.model_dump(exclude=BESIDE_THE_WEIGHTS),
@@ -176,6 +187,7 @@ def identity(
         "validation": splits.validation.fingerprint()["sha256"],
         "encoder": encoder,
         "unlabelled": unlabelled,
+        "teachers": teachers,
         "torch": str(torch.__version__),  # a class of its own, which a checkpoint would not be read with
     }
 
@@ -200,6 +212,21 @@ def encode(examples: Examples, tokenization: Tokenization, labels: list[str]) ->
     """A split as the network reads it."""
     rows = [tokens.ids for tokens in tokenization.encode(examples.texts)]
     return Encoded(rows, evaluate.flags(examples.labels, labels), examples.kind)
+
+
+def _taught(
+    train: Encoded, texts: Sequence[str], teachers: Teachers, tokenization: Tokenization, *, share: float
+) -> Encoded:
+    """A row's labels and what the teachers say of it, in these shares; of texts without labels, what they say alone."""
+    answers_NC = (1 - share) * train.targets_NC.astype(np.float32) + share * teachers.answers(texts)
+    more = [tokens.ids for tokens in tokenization.encode(teachers.texts)]
+    unknown_NC = np.zeros((len(more), train.targets_NC.shape[1]), dtype=np.bool_)
+    return Encoded(
+        [*train.rows, *more],
+        np.concatenate([train.targets_NC, unknown_NC]),
+        train.kind,
+        np.concatenate([answers_NC, teachers.answers(teachers.texts)]).astype(np.float32),
+    )
 
 
 def _network(

@@ -133,6 +133,11 @@ class TrainingConfig(BaseModel):
         Field(description="padded tokens of that text a step, at most, where one of these two weights is above 0"),
     ] = 1024
 
+    teacher_weight: Annotated[
+        float,
+        Field(ge=0, le=1, description="in `lembra distil`, the teachers' share in what a labelled row teaches"),
+    ] = 0.5
+
     ngrams: Annotated[
         bool,
         Field(

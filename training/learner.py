@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from model.calibration import Flags
+from model.calibration import Flags, Floats
 from model.collate import Batch
 from model.config import Kind
 from model.network import Network
@@ -51,7 +51,7 @@ class Learner:
         self.step_number = 0
         self._device = next(network.parameters()).device
 
-    def step(self, batch: Batch, targets_BC: Flags) -> float:
+    def step(self, batch: Batch, targets_BC: Flags | Floats) -> float:
         """One step of the optimizer; returns the batch's mean loss."""
         self._network.train()
         self._optimizer.zero_grad()

@@ -29,11 +29,18 @@ from training.metrics import Selection
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """A split as the network reads it."""
+    """A split as the network reads it. What it learns of a row is its labels, or in their place `answers_NC`:
+    probabilities that teachers gave.
+    """
 
     rows: list[Ids]
     targets_NC: Flags
     kind: Kind
+    answers_NC: Floats | None = None
+
+    @property
+    def learnt_NC(self) -> Flags | Floats:
+        return self.targets_NC if self.answers_NC is None else self.answers_NC
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -262,7 +269,7 @@ def _pass(
 def _step(learner: Learner, train: Encoded, group: list[int], place: Place, progress: Progress) -> None:
     started = time.perf_counter()
     batch = collate.collate(train.rows, group)
-    loss = learner.step(batch, train.targets_NC[group])
+    loss = learner.step(batch, train.learnt_NC[group])
     if not math.isfinite(loss):
         raise TrainingError(f"the loss became {loss}; a lower learning_rate or adversarial_norm may help")
     place.group += 1
@@ -273,7 +280,7 @@ def _step(learner: Learner, train: Encoded, group: list[int], place: Place, prog
 
 
 def _criterion(train: Encoded, network: Network, config: TrainingConfig) -> objective.Criterion:
-    rows_C = torch.from_numpy(train.targets_NC.sum(axis=0)).float()
+    rows_C = torch.from_numpy(train.learnt_NC.sum(axis=0)).float()
     weights_C = objective.class_weights(rows_C, rows=len(train), kind=train.kind, config=config)
     if weights_C is not None:
         weights_C = weights_C.to(next(network.parameters()).device)

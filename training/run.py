@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,20 @@ from rich.console import Console
 from model import bundle
 from model.classifier import Classifier
 from model.files import Manifest
-from training import build, data, evaluate, place, precision, pretrain, progress, provenance, refit, rival, tracking
+from training import (
+    build,
+    data,
+    evaluate,
+    place,
+    precision,
+    pretrain,
+    progress,
+    provenance,
+    refit,
+    rival,
+    teacher,
+    tracking,
+)
 from training.build import Built
 from training.checkpoint import Checkpoints
 from training.checks import check
@@ -29,6 +41,7 @@ from training.refit import Refitted
 from training.report import document, page
 from training.report.document import Run
 from training.rival import Rival
+from training.teacher import Teachers
 from training.train import Keepers, Trainer
 
 PROBES = 8
@@ -47,6 +60,30 @@ class Outcome:
     tokens_per_s: float
 
 
+@dataclass(frozen=True)
+class Beside:
+    """What a run learns from beside its labelled rows."""
+
+    encoder: Encoder | None  # that was given
+    pretrained_on: Texts | None  # what one is made from first
+    read: Texts | None  # what a step reads without labels
+    teachers: Teachers | None
+
+    @property
+    def unlabelled(self) -> list[str]:
+        return self.read.all if self.read is not None else []
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What of it decides the weights, as build.identity takes it."""
+        made_from = self.pretrained_on.sha256 if self.pretrained_on is not None else None
+        return {
+            "encoder": self.encoder.version if self.encoder is not None else made_from,
+            "unlabelled": self.read.sha256 if self.read is not None else None,
+            "teachers": self.teachers.identity if self.teachers is not None else None,
+        }
+
+
 def run(
     parts: Parts,
     out: Path,
@@ -59,13 +96,15 @@ def run(
     resume: bool = False,
     track: bool = True,
     encoder: Path | None = None,
+    teachers: Sequence[Path] = (),
     offer: Callable[[], bool] = lambda: False,
 ) -> Outcome:
     """Train on what was read, and write the bundle `out`, whose probes are replayed before it gets its name.
 
     `recipe` is what the settings came from, for the record. The network starts from the encoder in the folder
     `encoder`, whose sizes are then the settings'; where there is none, from one that is made of the data's own text
-    first, if `pretrain_epochs` says so. What is served was trained once more on what was held out too, where
+    first, if `pretrain_epochs` says so. With bundles as `teachers` it learns from their answers too, on the data's text
+    without labels as well. What is served was trained once more on what was held out too, where
     `refit_below` says so; figures of validation are then of the classifier before.
     The run's folder, `.<name>.run` beside the bundle, holds its checkpoint until the bundle is written; `resume` goes
     on from there. With `track` it has TensorBoard's event files too, which stay. On Ctrl-C it stops after the step;
@@ -83,32 +122,38 @@ def run(
 
     splits = data.split(parts, config)
     whole = data.whole(splits, config)
-    unlabelled = _texts(parts, splits, config)
-    own = unlabelled if config.pretrain_epochs else None
-    read = unlabelled if config.reads_unlabelled else None
-    start = given.version if given is not None else own.sha256 if own is not None else None
-    texts_sha256 = read.sha256 if read is not None else None
+    beside = _beside(parts, splits, config, given, teachers)
     taken_up = {"overwrite": overwrite, "resume": resume}
-    made_of = partial(build.identity, config, encoder=start, unlabelled=texts_sha256)
-    kept = Checkpoints(place.beside(out, place.RUN_FOLDER), made_of(splits))
+    kept = Checkpoints(place.beside(out, place.RUN_FOLDER), build.identity(config, splits, **beside.identity))
     place.take_up(out, kept, **taken_up)
-    kept_again = refit.checkpoints(out, made_of(whole) if whole is not None else None, **taken_up)
-    pretraining = pretrain.checkpoints(out, config, own, chosen, **taken_up)
+    made_of_all = build.identity(config, whole, **beside.identity) if whole is not None else None
+    kept_again = refit.checkpoints(out, made_of_all, **taken_up)
+    pretraining = pretrain.checkpoints(out, config, beside.pretrained_on, chosen, **taken_up)
     checked = check.check(
         parts, seed=config.seed, find_label_errors=config.find_label_errors, keep_texts=config.keep_texts
     )
     progress.show_check(console, checked)
-    _tell(console, splits, chosen, recipe, read)
+    _tell(console, splits, chosen, recipe, beside)
     if given is not None:
         _warn_of_seen(console, encoder, given.seen(splits))
     linear = _fit_rival(splits, config, console) if config.rival or config.ngrams else None
     made = None
-    if own is not None:
-        made = pretrain.learn(own, config, pretraining, device=chosen, console=console)
+    if beside.pretrained_on is not None:
+        made = pretrain.learn(beside.pretrained_on, config, pretraining, device=chosen, console=console)
         given = made.encoder
     tracked = tracking.tracker(kept.folder, out.name, config, console, on=track)
-    unread = read.all if read is not None else []
-    trainer = Trainer(config, chosen, given, linear, unread, console, tracked, Keepers(kept, kept_again), offer)
+    trainer = Trainer(
+        config,
+        chosen,
+        given,
+        linear,
+        beside.unlabelled,
+        beside.teachers,
+        console,
+        tracked,
+        Keepers(kept, kept_again),
+        offer,
+    )
     first, again = trainer.train(splits, whole)
     built = again.built if again is not None else first
 
@@ -127,6 +172,7 @@ def run(
         judged=judged,
         rival=compared,
         encoder=_origin(given, made, splits),
+        teachers=beside.teachers.document() if beside.teachers is not None else [],
         device=chosen,
         seconds=time.perf_counter() - started,
     )
@@ -141,18 +187,28 @@ def run(
     return Outcome(str(out), manifest.version, recipe, metrics, seconds, round(built.fitted.tokens_per_s))
 
 
-def _texts(parts: Parts, splits: Splits, config: TrainingConfig) -> Texts | None:
-    """What is learnt from without labels, before the training or in it."""
-    return of_splits(parts, splits, seed=config.seed) if config.pretrain_epochs or config.reads_unlabelled else None
+def _beside(
+    parts: Parts, splits: Splits, config: TrainingConfig, encoder: Encoder | None, teachers: Sequence[Path]
+) -> Beside:
+    wanted = config.pretrain_epochs or config.reads_unlabelled or teachers
+    texts = of_splits(parts, splits, seed=config.seed) if wanted else None
+    return Beside(
+        encoder,
+        pretrained_on=texts if config.pretrain_epochs else None,
+        read=texts if config.reads_unlabelled else None,
+        teachers=teacher.load(teachers, splits, texts.all, threads=config.threads) if teachers and texts else None,
+    )
 
 
-def _tell(console: Console, splits: Splits, device: torch.device, recipe: str | None, unlabelled: Texts | None) -> None:
+def _tell(console: Console, splits: Splits, device: torch.device, recipe: str | None, beside: Beside) -> None:
     rows = ", ".join(f"{name} {len(part):,}" for name, part in splits.parts.items())
     progress.say(console, f"rows: {rows}; {len(splits.labels):,} classes, {splits.kind}; device: {device.type}")
     if recipe is not None:
         progress.say(console, f"recipe: {recipe}")
-    if unlabelled is not None:
-        progress.say(console, f"texts read without labels, those of train among them: {len(unlabelled.all):,}")
+    if beside.read is not None:
+        progress.say(console, f"texts read without labels, those of train among them: {len(beside.read.all):,}")
+    if beside.teachers is not None:
+        _tell_of_teachers(console, beside.teachers)
     if splits.dropped:
         progress.say(
             console,
@@ -166,6 +222,15 @@ def _warn_of_seen(console: Console, encoder: Path | None, seen: Mapping[str, int
         rows = ", ".join(f"{name} {count:,}" for name, count in seen.items())
         said = f"warning: {encoder} learnt from texts that judge this classifier, whose figures may flatter it: {rows}"
         progress.say(console, said, style="yellow")
+
+
+def _tell_of_teachers(console: Console, taught: Teachers) -> None:
+    texts = f"{len(taught.texts):,} texts without labels"
+    progress.say(console, f"learning from the answers of {len(taught.all):,} bundles too, on train and {texts}")
+    for found in taught.all:
+        if not found.same_rows:
+            said = f"warning: {found.path} learnt from other rows than this run will, which may judge this classifier"
+            progress.say(console, said, style="yellow")
 
 
 def _fit_rival(splits: Splits, config: TrainingConfig, console: Console) -> Rival:

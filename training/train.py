@@ -15,6 +15,7 @@ from training.pretraining.encoder import Encoder
 from training.progress import TerminalProgress, Together, say
 from training.refit import Refitted
 from training.rival import Rival
+from training.teacher import Teachers
 from training.tracking import RefitTracker, Tracker
 
 
@@ -35,6 +36,7 @@ class Trainer:
     encoder: Encoder | None
     linear: Rival | None
     unlabelled: Sequence[str]  # that a step learns from beside its labelled rows
+    teachers: Teachers | None
     console: Console
     tracked: Tracker
     keepers: Keepers
@@ -66,6 +68,7 @@ class Trainer:
                 encoder=self.encoder,
                 partner=self.linear if self.config.ngrams else None,
                 unlabelled=self.unlabelled,
+                teachers=self.teachers,
                 keeper=self.keepers.first,
                 stopped=stopped,
                 keep_best=lambda: self._ask(bar),
@@ -85,6 +88,7 @@ class Trainer:
                     encoder=self.encoder,
                     linear=self.linear,
                     unlabelled=self.unlabelled,
+                    teachers=self.teachers,
                     keeper=self.keepers.again,
                     stopped=stopped,
                 )

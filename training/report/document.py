@@ -36,6 +36,7 @@ class Run:
     judged: Mapping[str, Judged]
     rival: dict[str, Any] | None
     encoder: dict[str, Any] | None  # what the classifier started from
+    teachers: list[dict[str, Any]]  # the bundles whose answers it learnt from
     device: torch.device
     seconds: float
 
@@ -60,6 +61,7 @@ def document(run: Run) -> dict[str, Any]:
         "rival": run.rival,
         "mistakes": _mistakes(list(run.judged.values())[-1]) if run.config.keep_texts else None,
         "encoder": run.encoder,
+        "teachers": run.teachers,
         "history": run.built.fitted.history,
         "selection": run.config.selection,
         "stopped": run.built.stopped,

@@ -29,7 +29,8 @@ ENV PIP_PYTHON=/opt/venv \
     PIP_CONSTRAINT=/build/constraints.txt \
     PIP_NO_CACHE_DIR=1 \
     PIP_DISABLE_PIP_VERSION_CHECK=1 \
-    PIP_ROOT_USER_ACTION=ignore
+    PIP_ROOT_USER_ACTION=ignore \
+    HATCH_BUILD_NO_HOOKS=true
 RUN python -m venv --without-pip /opt/venv
 COPY pyproject.toml constraints.txt LICENSE ./
 # pyproject.toml names it; an empty one does.
@@ -51,10 +52,20 @@ FROM dependencies-cpu AS dependencies-train
 RUN pip install '.[tune]'
 
 
+# Our own engine, compiled where there is a compiler: none of that goes into an image that serves. Where it can't be made,
+# as for another kind of CPU, onnxruntime serves.
+FROM base AS native
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends gcc libc6-dev
+COPY model/native model/native
+RUN python model/native/build.py || true
+
+
 # Our code and the default bundle, readable by any user whatever the umask of the checkout was, and compiled.
 # unchecked-hash: the same source gives the same bytes, where the usual .pyc has the checkout's time in it.
 FROM base AS code
 COPY . .
+COPY --from=native /srv/model/native model/native
 RUN chmod -R u=rwX,go=rX . \
     && python -m compileall -q --invalidation-mode unchecked-hash app model training
 

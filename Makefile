@@ -10,6 +10,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 DATA ?= ../shared/data
 EXTRA ?=
+MADE_OF := pyproject.toml constraints.txt model/native/build.py model/native/lstm.c
 
 .PHONY: serve test check format train bench image reproduce settings dev
 
@@ -53,14 +54,14 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 # One file marks what an environment holds; it is made anew when what it was made from changes.
-$(VENV)/serve: pyproject.toml constraints.txt | $(VENV)/bin/python
+$(VENV)/serve: $(MADE_OF) | $(VENV)/bin/python
 	$(PIP) --editable .
 	touch $@
 
-$(VENV)/servegpu: pyproject.toml constraints.txt | $(VENV)/bin/python
+$(VENV)/servegpu: $(MADE_OF) | $(VENV)/bin/python
 	$(PIP) --editable '.[gpu]'
 	touch $@
 
-$(VENV)/dev: pyproject.toml constraints.txt | $(VENV)/bin/python
+$(VENV)/dev: $(MADE_OF) | $(VENV)/bin/python
 	$(PIP) --editable '.[dev]'
 	touch $@ $(VENV)/serve

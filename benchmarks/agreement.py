@@ -7,12 +7,18 @@ import argparse
 import gzip
 import itertools
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from rich.console import Console
+from rich.table import Table
 
 from benchmarks import machine
 from model.bundle import Bundle
+from model.classifier import Classifier, Row
+from model.engine import Engine
+from model.engine_native import NativeEngine, can_serve
 from model.engine_onnx import OnnxEngine
 from model.engine_torch import TorchEngine
 from training.data import SAMPLE
@@ -28,27 +34,42 @@ def main() -> None:
     arguments = parser.parse_args()
     texts, source = real_texts(arguments.data)
     bundle = Bundle.open(arguments.bundle)
-    onnx = bundle.classifier_on(OnnxEngine(bundle.graph, bundle.weights))
-    torch = bundle.classifier_on(TorchEngine(bundle.config.network, bundle.weights, device="cpu"))
-    rows = onnx.encode(texts)
-    together = onnx.score(rows)
-    alone = np.concatenate([onnx.score([row]) for row in rows])
-    tokens = [min(map(len, rows)), max(map(len, rows))]
-    found = {
-        "bundle": bundle.name,
-        "version": bundle.manifest.version,
-        "texts": len(texts),
-        "source": source,
-        "tokens": tokens,
-        "torch_onnx_logits": float(np.abs(onnx.logits(rows) - torch.logits(rows)).max()),
-        "torch_onnx_probs": float(np.abs(together - torch.score(rows)).max()),
-        "batch_alone_probs": float(np.abs(together - alone).max()),
+    network, weights = bundle.config.network, bundle.weights
+    engines: dict[str, Engine] = {
+        "onnxruntime": OnnxEngine(bundle.graph, weights),
+        "torch": TorchEngine(network, weights, device="cpu"),
     }
-    print(f"{len(texts)} texts of {tokens[0]} to {tokens[1]} tokens ({source}), {bundle.name}")
-    print(f"largest difference of a probability, torch and ONNX:    {found['torch_onnx_probs']:.1e}")
-    print(f"largest difference of a logit, torch and ONNX:          {found['torch_onnx_logits']:.1e}")
-    print(f"largest difference of a probability, batch and alone:   {found['batch_alone_probs']:.1e}")
-    print(json.dumps({**found, **machine.describe()}))
+    if can_serve(network):
+        engines["native"] = NativeEngine(network, weights, threads=1)
+    classifiers = {name: bundle.classifier_on(engine) for name, engine in engines.items()}
+    rows = classifiers["onnxruntime"].encode(texts)
+    tokens = [min(map(len, rows)), max(map(len, rows))]
+    found = {name: compare(classifier, classifiers["onnxruntime"], rows) for name, classifier in classifiers.items()}
+    show(found, f"{len(texts)} texts of {tokens[0]} to {tokens[1]} tokens ({source}), {bundle.name}")
+    described = {"bundle": bundle.name, "version": bundle.manifest.version, "texts": len(texts), "source": source}
+    print(json.dumps({**described, "tokens": tokens, "engines": found, **machine.describe()}))
+
+
+def compare(classifier: Classifier, reference: Classifier, rows: Sequence[Row]) -> dict[str, float]:
+    """The largest differences of any answer from the reference's, and from the same one's without batch-mates."""
+    probs, expected = classifier.score(rows), reference.score(rows)
+    alone = np.concatenate([classifier.score([row]) for row in rows])
+    return {
+        "logits": float(np.abs(classifier.logits(rows) - reference.logits(rows)).max()),
+        "probs": float(np.abs(probs - expected).max()),
+        "labels_equal": float((probs.argmax(axis=1) == expected.argmax(axis=1)).mean()),
+        "batch_alone_probs": float(np.abs(probs - alone).max()),
+    }
+
+
+def show(found: dict[str, dict[str, float]], title: str) -> None:
+    """For people, on stdout."""
+    table = Table("engine", "logits", "probabilities", "same label", "in a batch and alone", title=title)
+    for name, one in found.items():
+        differences = (f"{one[key]:.1e}" for key in ("logits", "probs"))
+        table.add_row(name, *differences, f"{one['labels_equal']:.2%}", f"{one['batch_alone_probs']:.1e}")
+    print("largest differences from onnxruntime's float32")
+    Console(width=110).print(table)
 
 
 def real_texts(data: Path) -> tuple[list[str], str]:

@@ -2,6 +2,8 @@
 
 import ctypes
 import importlib.util
+import os
+from collections.abc import Iterator
 from typing import Literal, Protocol
 
 from model.calibration import Floats
@@ -22,9 +24,12 @@ class Engine(Protocol):
         ...
 
 
-def choose(device: Device, config: NetworkConfig, *, weights: bytes, graph: bytes, threads: int = 0) -> Engine:
-    """torch where CUDA is wanted and there, else onnxruntime.
+def candidates(
+    device: Device, config: NetworkConfig, *, weights: bytes, graph: bytes, threads: int = 0
+) -> Iterator[Engine]:
+    """What can serve here, the fastest first: torch where CUDA is wanted and there; else our own, then onnxruntime.
 
+    `threads` for one batch, 0 takes one a core. None of them is made before it is asked for.
     Raises: DeviceError if `device` is "cuda" and there is none, or no torch to drive it.
     """
     if device == "cuda" or (device == "auto" and cuda_is_here()):
@@ -32,10 +37,21 @@ def choose(device: Device, config: NetworkConfig, *, weights: bytes, graph: byte
             raise DeviceError("device 'cuda' was asked for, but torch is not installed: pip install 'lembra[gpu]'")
         from model.engine_torch import TorchEngine
 
-        return TorchEngine(config, weights, device="cuda")
+        yield TorchEngine(config, weights, device="cuda")
+        return
+    from model import engine_native
+
+    threads = threads or cores()
+    if engine_native.can_serve(config):
+        yield engine_native.NativeEngine(config, weights, threads=threads)
     from model.engine_onnx import OnnxEngine
 
-    return OnnxEngine(graph, weights, threads=threads)
+    yield OnnxEngine(graph, weights, threads=threads)
+
+
+def cores() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def cuda_is_here() -> bool:

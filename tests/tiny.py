@@ -63,13 +63,13 @@ def weights(*, seed: int = 0) -> bytes:
 
 def classifier(
     *,
-    seed: int = 0,
+    tensors: bytes | None = None,
     config: ClassifierConfig = CONFIG,
     calibration: Calibration = CALIBRATION,
     ngrams: Ngrams | None = None,
 ) -> Classifier:
     """The classifier that a bundle of `parts` holds."""
-    tensors = weights(seed=seed)
+    tensors = tensors if tensors is not None else weights()
     engine = OnnxEngine(to_onnx(NETWORK, tensors), tensors, threads=1)
     return Classifier(config, tokenization(), engine, calibration, ngrams)
 
@@ -87,7 +87,11 @@ def ngrams() -> Ngrams:
 @cache
 def parts(*, seed: int = 0) -> bundle.Parts:
     """What training would hand over."""
-    tensors = weights(seed=seed)
+    return parts_of(weights(seed=seed))
+
+
+def parts_of(tensors: bytes) -> bundle.Parts:
+    """The same, of other weights: a safetensors file."""
     return bundle.Parts(
         config=CONFIG,
         weights=tensors,
@@ -95,7 +99,7 @@ def parts(*, seed: int = 0) -> bundle.Parts:
         ngrams=None,
         tokenizer=tokenization().to_json(),
         calibration=CALIBRATION,
-        probes=_probes(classifier(seed=seed)),
+        probes=_probes(classifier(tensors=tensors)),
         report=REPORT,
         extra={},
     )

@@ -18,8 +18,8 @@ from tests.fakes import PATIENCE_S, FakeEngine, until
 pytestmark = pytest.mark.anyio
 
 TEXTS = ["the film was good", "very dull", "a slow and very long film"]
-# Probabilities in JSON have seven digits.
-ROUNDING = 1e-7
+# Between engines, and of seven digits in JSON.
+AGREEMENT = 1e-4
 
 
 async def classify(client: httpx.AsyncClient, **body: Any) -> dict[str, Any]:
@@ -36,7 +36,7 @@ async def test_one_text_has_one_answer(client: httpx.AsyncClient) -> None:
     (expected,) = tiny.classifier().predict(TEXTS[:1])
     (answer,) = found["data"]
     assert (answer["index"], answer["label"]) == (0, expected.label)
-    assert answer["probs"] == pytest.approx(expected.probs, rel=0, abs=ROUNDING)
+    assert answer["probs"] == pytest.approx(expected.probs, rel=0, abs=AGREEMENT)
     assert answer["score"] == max(answer["probs"])
     assert (answer["tokens"], answer["truncated"], answer["num_classes"]) == (4, False, 3)
 
@@ -113,7 +113,7 @@ async def test_a_cut_text_says_so(client: httpx.AsyncClient) -> None:
     cut, whole = found["data"]
     assert (cut["truncated"], whole["truncated"]) == (True, False)
     assert cut["tokens"] == tiny.MAX_TOKENS
-    assert cut["probs"] == pytest.approx(whole["probs"], rel=0, abs=ROUNDING)
+    assert cut["probs"] == pytest.approx(whole["probs"], rel=0, abs=AGREEMENT)
     assert found["usage"]["prompt_tokens"] == 2 * tiny.MAX_TOKENS
 
 
@@ -145,7 +145,7 @@ async def test_models_says_what_is_served(client: httpx.AsyncClient) -> None:
     assert (card["id"], card["default"], card["kind"]) == (tiny.NAME, True, "single-label")
     assert (card["labels"], card["max_tokens"]) == (tiny.LABELS, tiny.MAX_TOKENS)
     assert card["created"] == tiny.CREATED.isoformat()
-    assert card["engine"].startswith("onnxruntime")
+    assert card["engine"].endswith("on cpu")
     assert card["metrics"] == {"valid": {"accuracy": 0.5}}
 
 

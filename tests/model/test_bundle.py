@@ -10,13 +10,20 @@ import pytest
 
 from model import bundle, files
 from model.bundle import Bundle
+from model.classifier import Classifier
 from model.config import NGRAMS
+from model.engine_onnx import OnnxEngine
 from model.errors import BundleError
 from tests import tiny
 
 FILES = [files.MANIFEST, *bundle.REQUIRED]
 # The engine is the same; a bundle keeps its float32 whole.
 EQUAL = 0
+
+
+def in_float32(opened: Bundle) -> Classifier:
+    """On the engine that every machine has."""
+    return opened.classifier_on(OnnxEngine(opened.graph, opened.weights, threads=1))
 
 
 def rewrite_manifest(path: Path, **changes: Any) -> None:
@@ -38,7 +45,7 @@ def exchange(path: Path, name: str, data: bytes) -> None:
 def test_written_and_opened_it_is_the_same_classifier(tiny_bundle: Path) -> None:
     """Config, labels, calibration, weights and tokenizer all come back: the answers are equal."""
     texts = ["the film was good", "very dull", "unheard " * 40, ""]
-    found = Bundle.open(tiny_bundle).classifier(device="cpu", threads=1).predict(texts)
+    found = in_float32(Bundle.open(tiny_bundle)).predict(texts)
     expected = tiny.classifier().predict(texts)
     assert np.allclose([a.probs for a in found], [a.probs for a in expected], rtol=0, atol=EQUAL)
     assert [(a.label, a.tokens, a.truncated) for a in found] == [(a.label, a.tokens, a.truncated) for a in expected]
@@ -79,7 +86,7 @@ def test_an_ngram_part_comes_back(with_ngrams: Path) -> None:
     """Its scores are added: the answers are those of the classifier that was written, and not the network's."""
     texts = ["the film was good", "very dull", "unheard"]
     opened = Bundle.open(with_ngrams)
-    found = opened.classifier(device="cpu", threads=1).predict(texts)
+    found = in_float32(opened).predict(texts)
     expected = tiny.classifier(config=opened.config, ngrams=tiny.ngrams()).predict(texts)
     assert [answer.probs for answer in found] == [answer.probs for answer in expected]
     assert [answer.probs for answer in found] != [answer.probs for answer in tiny.classifier().predict(texts)]
@@ -202,7 +209,7 @@ def test_parts_are_checked_when_they_are_loaded(tiny_copy: Path, name: str, data
     """What isn't read at the opening is refused at the loading, by name."""
     exchange(tiny_copy, name, data)
     with pytest.raises(BundleError, match=name):
-        Bundle.open(tiny_copy).classifier(device="cpu")
+        Bundle.open(tiny_copy).check()
 
 
 def test_a_tokenizer_must_fit_the_network(tiny_copy: Path) -> None:
@@ -210,7 +217,7 @@ def test_a_tokenizer_must_fit_the_network(tiny_copy: Path) -> None:
     config = tiny.CONFIG.network.model_copy(update={"vocabulary_size": tiny.NETWORK.vocabulary_size - 1})
     exchange(tiny_copy, bundle.CONFIG, files.document(tiny.CONFIG.model_copy(update={"network": config})))
     with pytest.raises(BundleError, match=r"tokenizer\.json has 16 tokens; the network knows 15"):
-        Bundle.open(tiny_copy).classifier(device="cpu")
+        in_float32(Bundle.open(tiny_copy))
 
 
 def test_an_existing_path_is_not_overwritten(tiny_copy: Path) -> None:

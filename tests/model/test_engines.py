@@ -7,10 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.numpy
 
+from model import bundle
 from model.bundle import Bundle
 from model.engine import cuda_is_here
+from model.engine_native import library
 from model.errors import DeviceError
+from tests import tiny
 
 ROOT = Path(__file__).resolve().parents[2]
 # float32 on a GPU may use TF32 and other orders of summation.
@@ -18,9 +22,25 @@ GPU_AGREEMENT = 1e-4
 TEXTS = ["good", "a much longer text with many words in it", "x y z"] * 20
 
 
-def test_a_cpu_is_served_by_onnxruntime(tiny_bundle: Path) -> None:
-    """Device "cpu" never takes torch."""
-    assert Bundle.open(tiny_bundle).classifier(device="cpu").engine.name.startswith("onnxruntime")
+def test_a_cpu_is_served_by_our_own_engine_or_onnxruntime(tiny_bundle: Path) -> None:
+    """Device "cpu" never takes torch; onnxruntime serves where our own engine wasn't built."""
+    name = Bundle.open(tiny_bundle).classifier(device="cpu").engine.name
+    assert name.startswith("onnxruntime" if library() is None else "native")
+
+
+@pytest.mark.skipif(library() is None, reason="our own engine isn't built here, or can't run")
+def test_where_16_bits_are_too_few_onnxruntime_serves(tmp_path: Path) -> None:
+    """Beside one huge weight, of a state that is always zero, a row's others would all round to nothing."""
+    found = safetensors.numpy.load(tiny.weights())
+    hidden = tiny.NETWORK.hidden_size
+    for direction in range(tiny.NETWORK.directions):
+        gates = found[f"lstm.{direction}.bias_ih_l0"].reshape(4, hidden)
+        gates[3, 0] = -1000.0  # the output gate of unit 0
+        found[f"lstm.{direction}.weight_hh_l0"][:, 0] = 1e9
+    weights = safetensors.numpy.save(found)
+    parts = tiny.parts_of(weights)
+    bundle.write(tmp_path / "extreme", parts, created=tiny.CREATED, commit=None)
+    assert Bundle.open(tmp_path / "extreme").classifier(device="cpu").engine.name.startswith("onnxruntime")
 
 
 @pytest.mark.skipif(cuda_is_here(), reason="there is a CUDA device")
@@ -34,8 +54,8 @@ def test_a_missing_gpu_is_said(tiny_bundle: Path) -> None:
 @pytest.mark.skipif(not cuda_is_here(), reason="no CUDA device with a torch that drives it")
 def test_the_gpu_gives_the_same_scores(tiny_bundle: Path) -> None:
     """Device "auto" takes the GPU, and its answers are the CPU's."""
-    bundle = Bundle.open(tiny_bundle)
-    on_gpu, on_cpu = bundle.classifier(device="auto"), bundle.classifier(device="cpu")
+    opened = Bundle.open(tiny_bundle)
+    on_gpu, on_cpu = opened.classifier(device="auto"), opened.classifier(device="cpu")
     assert "cuda" in on_gpu.engine.name
     gpu, cpu = ([found.probs for found in classifier.predict(TEXTS)] for classifier in (on_gpu, on_cpu))
     assert np.allclose(gpu, cpu, rtol=0, atol=GPU_AGREEMENT)

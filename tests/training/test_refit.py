@@ -16,6 +16,7 @@ import torch
 from rich.console import Console
 
 from model.bundle import Bundle
+from model.engine_onnx import OnnxEngine
 from tests.training.events import points
 from tests.training.fakes import Killed, Memory, Silent
 from tests.training.files import write_rows
@@ -185,7 +186,8 @@ def test_test_is_told_of_what_is_served(
 ) -> None:
     """And the rival there has learnt from as many rows."""
     assert splits.test is not None
-    served = evaluate.judge(twice.classifier(device="cpu"), splits.test)
+    engine = OnnxEngine(twice.graph, twice.weights, threads=1)
+    served = evaluate.judge(twice.classifier_on(engine), splits.test)
     assert json.loads(served.report.model_dump_json()) == twice.report["metrics"]["test"]
     again = rival.refit(linear, whole, settings)
     expected = rival.compare(again, served.answers, splits.test.texts, split="test", seed=0)

@@ -110,7 +110,7 @@ def test_a_teacher_of_another_kind_is_refused(taught: tuple[Path, Path], tmp_pat
 def test_answers_are_the_mean_of_all_a_column_a_label() -> None:
     """In the order of the data's labels, whatever the teachers' own is."""
     texts = ["the film was good", "very dull", ""]
-    classifiers = [tiny.classifier(seed=seed) for seed in (0, 1)]
+    classifiers = [tiny.classifier(tensors=tiny.weights(seed=seed)) for seed in (0, 1)]
     labels = list(reversed(tiny.LABELS))
     teachers = Teachers([Teacher(Path("t"), "v", its, same_rows=True) for its in classifiers], labels, [])
     expected = np.mean([its.score(its.encode(texts)) for its in classifiers], axis=0)[:, ::-1]

@@ -10,7 +10,7 @@ import safetensors.torch
 
 from model.calibration import Calibration
 from model.classifier import Classifier
-from model.engine_onnx import OnnxEngine
+from model.engine import candidates
 from model.network import Network
 from model.ngrams import Ngrams
 from model.tokenization import Tokenization
@@ -74,7 +74,8 @@ def cost(splits: Splits, config: TrainingConfig, ngrams: Ngrams | None) -> Cost:
     shape = build.shape_of(splits, tokenization, config)
     weights = safetensors.torch.save(Network(shape.network).state_dict())
     graph = export.to_onnx(shape.network, weights)
-    classifier = Classifier(shape, tokenization, OnnxEngine(graph, weights, threads=1), Calibration(), ngrams)
+    engine = next(candidates("cpu", shape.network, weights=weights, graph=graph, threads=1))
+    classifier = Classifier(shape, tokenization, engine, Calibration(), ngrams)
     classes = len(shape.labels)
     report = REST + classes * BYTES_A_CLASS + min(classes, MOST_CLASSES_CONFUSED) ** 2 * BYTES_A_CELL
     size = len(weights) + len(graph) + len(tokenization.to_json().encode()) + report

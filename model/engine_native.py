@@ -1,0 +1,239 @@
+"""The network in C, for CPUs with AVX2: what serves on a CPU, where the package was built with a compiler at hand.
+
+model/native/lstm.c says how it computes; here its arrays are made. No torch, no onnxruntime.
+
+V tokens, E embedding, H hidden units a direction, D directions, C classes; U blocks of LANES units, H / LANES rounded
+up; G rows that are computed together.
+"""
+
+import ctypes
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import safetensors.numpy
+
+from model.calibration import Floats
+from model.collate import Batch
+from model.config import WEIGHTS, NetworkConfig
+from model.errors import BundleError
+from model.tokenization import Ids
+
+LIBRARY = Path(__file__).parent / "native" / "liblembra.so"
+INTERFACE = 1
+LANES = 8
+GATES = 4
+# A hidden state of 1 as an integer. What it leaves of the 31 bits of a sum is for the weights: at 2,048 and at 16,384
+# the answers were twice as far from float32's.
+STATE_SCALE = 4096
+LARGEST_SUM = 2**31 - 1
+LARGEST_WEIGHT = 2**15 - 1
+# Of the table of input products, once every word has been met. Memory is taken as words are; at the default sizes all
+# of them come to 123 MB.
+LARGEST_TABLE = 2**30
+# Of one direction: torch's names in the file, and the library's.
+PARTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+ARRAYS = ("recurrent", "scale", "input", "bias", "table", "table_scale")
+
+Array = npt.NDArray[Any]
+
+
+class _Direction(ctypes.Structure):
+    _fields_ = tuple((name, ctypes.c_void_p) for name in ARRAYS)
+
+
+class _Network(ctypes.Structure):
+    _fields_ = (
+        *((name, ctypes.c_int64) for name in ("embedding", "hidden", "directions", "classes")),
+        ("state_scale", ctypes.c_float),
+        ("direction", _Direction * 2),
+        ("head", ctypes.c_void_p),
+        ("head_bias", ctypes.c_void_p),
+    )
+
+
+@cache
+def library() -> ctypes.CDLL | None:
+    """What the package's build made of lstm.c; None where it made none, an older one, or this CPU can't run it."""
+    try:
+        found = ctypes.CDLL(str(LIBRARY))
+        fits = found.lembra_interface() == INTERFACE and found.lembra_runs_here()
+    except (OSError, AttributeError):
+        return None
+    found.lembra_scores.argtypes = _types("network:p rows:i order:p ids:p stride:i lengths:p logits:p")
+    found.lembra_fill.argtypes = _types("network:p count:i tokens:p vectors:p")
+    return found if fits else None
+
+
+def can_serve(config: NetworkConfig) -> bool:
+    """Whether the library is there, and the network's table is not too large for it."""
+    table = 2 * config.vocabulary_size * config.directions * GATES * _units(config)
+    return library() is not None and table <= LARGEST_TABLE
+
+
+class NativeEngine:
+    """logits_BC of a batch, on the CPU, in 16-bit integers. An answer is the same, to the bit, in any batch."""
+
+    def __init__(self, config: NetworkConfig, weights: bytes, *, threads: int) -> None:
+        """For a network that it `can_serve`. `weights` is the safetensors file; `threads` for one batch.
+
+        Raises: BundleError if the weights don't fit the network.
+        """
+        found = library()
+        assert found is not None, "can_serve says whether there is one"
+        self._library = found
+        self._config = config
+        self._arrays = _arrays(config, weights)
+        self._network = _network(config, self._arrays)
+        self._place = ctypes.addressof(self._network)
+        self._filled_V = np.zeros(config.vocabulary_size, dtype=bool)
+        self._group = int(found.lembra_group())
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="native") if threads > 1 else None
+        self.name = "native (AVX2, 16-bit integers) on cpu"
+
+    def scores(self, batch: Batch) -> Floats:
+        """Logits (B, C), float32, in the order of the batch's rows."""
+        self._fill(batch.ids_BT)
+        order_B = np.argsort(-batch.lengths_B, kind="stable")
+        logits_BC = np.empty((len(order_B), self._config.classes), dtype=np.float32)
+        if self._pool is None or len(order_B) <= self._group:
+            self._score(batch, order_B, logits_BC)
+        else:
+            groups = [order_B[start : start + self._group] for start in range(0, len(order_B), self._group)]
+            list(self._pool.map(lambda order_G: self._score(batch, order_G, logits_BC), groups))
+        return logits_BC
+
+    def _score(self, batch: Batch, order_G: Ids, logits_BC: Floats) -> None:
+        """Fill in the logits of these rows, from the longest to the shortest. Other threads may do others'."""
+        ids_BT = batch.ids_BT
+        places = [array.ctypes.data for array in (order_G, ids_BT, batch.lengths_B, logits_BC)]
+        if self._library.lembra_scores(self._place, len(order_G), *places[:2], ids_BT.shape[1], *places[2:]):
+            raise MemoryError("no memory for the states of a batch")
+
+    def _fill(self, ids_BT: Ids) -> None:
+        """Have the input products of tokens that were not met before."""
+        if self._filled_V[ids_BT].all():
+            return
+        missing_N = np.unique(ids_BT[~self._filled_V[ids_BT]])
+        vectors_NE = self._arrays["embedding"][missing_N].astype(np.float32)
+        if self._library.lembra_fill(self._place, len(missing_N), missing_N.ctypes.data, vectors_NE.ctypes.data):
+            raise MemoryError("no memory for input products")
+        self._filled_V[missing_N] = True
+
+
+def _types(signature: str) -> list[Any]:
+    return [{"p": ctypes.c_void_p, "i": ctypes.c_int64}[part.partition(":")[2]] for part in signature.split()]
+
+
+def _units(config: NetworkConfig) -> int:
+    """H, up to whole blocks."""
+    return -(-config.hidden_size // LANES) * LANES
+
+
+def _network(config: NetworkConfig, arrays: dict[str, Array]) -> _Network:
+    network = _Network(
+        embedding=config.embedding_size,
+        hidden=config.hidden_size,
+        directions=config.directions,
+        classes=config.classes,
+        state_scale=STATE_SCALE,
+        head=arrays["head"].ctypes.data,
+        head_bias=arrays["head_bias"].ctypes.data,
+    )
+    for direction in range(config.directions):
+        for name in ARRAYS:
+            setattr(network.direction[direction], name, arrays[f"{name}.{direction}"].ctypes.data)
+    return network
+
+
+def _arrays(config: NetworkConfig, weights: bytes) -> dict[str, Array]:
+    """All that the library reads, by name. Raises: BundleError."""
+    try:
+        found = safetensors.numpy.load(weights)
+        _check(config, found)
+    except (safetensors.SafetensorError, KeyError, ValueError) as error:
+        raise BundleError(f"{WEIGHTS} doesn't fit the network of config.json: {error!r}") from error
+    arrays: dict[str, Array] = {
+        "embedding": found["embedding.weight"],
+        "head": np.ascontiguousarray(found["head.weight"], dtype=np.float32),
+        "head_bias": np.ascontiguousarray(found["head.bias"], dtype=np.float32),
+    }
+    for number in range(config.directions):
+        parts = {name: found[f"lstm.{number}.{name}_l0"].astype(np.float32) for name in PARTS}
+        arrays |= {f"{name}.{number}": array for name, array in _direction(config, parts).items()}
+    return arrays
+
+
+def _check(config: NetworkConfig, found: dict[str, Array]) -> None:
+    """Raises: KeyError, ValueError: the library trusts the shapes."""
+    outputs, states = GATES * config.hidden_size, config.directions * config.hidden_size
+    shapes: dict[str, tuple[int, ...]] = {
+        "embedding.weight": (config.vocabulary_size, config.embedding_size),
+        "head.weight": (config.classes, 3 * states),
+        "head.bias": (config.classes,),
+    }
+    for number in range(config.directions):
+        of_parts = ((outputs, config.embedding_size), (outputs, config.hidden_size), (outputs,), (outputs,))
+        shapes |= {f"lstm.{number}.{name}_l0": shape for name, shape in zip(PARTS, of_parts, strict=True)}
+    for name, shape in shapes.items():
+        if found[name].shape != shape:
+            raise ValueError(f"{name} has shape {found[name].shape}; {shape} was expected")
+        if not np.isfinite(found[name]).all():
+            raise ValueError(f"{name} has a value that is no number")
+
+
+def _direction(config: NetworkConfig, parts: dict[str, Floats]) -> dict[str, Array]:
+    """What one direction's weights are to the library: units in blocks, a block's units side by side, gate by gate."""
+    units, vocabulary = _units(config), config.vocabulary_size
+    biases = (parts["bias_ih"] + parts["bias_hh"])[:, None]
+    recurrent, scale = _integers(np.pad(parts["weight_hh"], ((0, 0), (0, units - config.hidden_size))))
+    # Beside each other are the two weights of a unit that are multiplied by two neighbouring states at once.
+    pairs = _in_blocks(recurrent, units).reshape(*_in_blocks(scale, units).shape[:3], units // 2, 2)
+    return {
+        "recurrent": _aligned(pairs.transpose(0, 3, 1, 2, 4), np.int16),
+        "scale": _aligned(_in_blocks(scale, units), np.float32),
+        "input": _aligned(_in_blocks(parts["weight_ih"], units).transpose(3, 0, 1, 2), np.float32),
+        "bias": _aligned(_in_blocks(biases, units), np.float32),
+        "table": _aligned_empty((vocabulary, GATES * units), np.int16),
+        "table_scale": _aligned_empty((vocabulary,), np.float32),
+    }
+
+
+def _in_blocks(values: Array, units: int) -> Array:
+    """(GATES * H, X), as torch has it, to (U, GATES, LANES, X); units of zeros fill up the last block."""
+    gates = values.reshape(GATES, -1, values.shape[1])
+    whole = np.pad(gates, ((0, 0), (0, units - gates.shape[1]), (0, 0)))
+    return whole.reshape(GATES, -1, LANES, values.shape[1]).swapaxes(0, 1)
+
+
+def _integers(weights: Floats) -> tuple[Array, Array]:
+    """Each row (N, X) as 16-bit integers, and what a sum of their products with states is to be multiplied by (N, 1).
+
+    No sum leaves 32 bits, whatever the states are.
+    """
+    exact = np.abs(weights.astype(np.float64))
+    # Rounding may add half a step to each weight.
+    room = LARGEST_SUM / STATE_SCALE - weights.shape[1]
+    totals, largest = exact.sum(axis=1, keepdims=True), exact.max(axis=1, keepdims=True)
+    tiny = np.finfo(np.float32).tiny
+    steps = np.minimum(room / np.maximum(totals, tiny), LARGEST_WEIGHT / np.maximum(largest, tiny))
+    return np.rint(weights * steps), 1 / (steps * STATE_SCALE)
+
+
+def _aligned(values: Array, kind: type[np.generic]) -> Array:
+    """A copy that begins at a multiple of 64 bytes."""
+    found = _aligned_empty(values.shape, kind)
+    found[...] = values
+    return found
+
+
+def _aligned_empty(shape: Sequence[int], kind: type[np.generic]) -> Array:
+    """Not written to, so that the system gives memory only to what will be."""
+    size = int(np.prod(shape)) * np.dtype(kind).itemsize
+    raw = np.empty(size + 64, dtype=np.uint8)
+    start = -raw.ctypes.data % 64
+    return raw[start : start + size].view(kind).reshape(shape)

@@ -1,0 +1,164 @@
+"""model.engine_native: our own engine agrees with onnxruntime's float32, whatever the shapes, and is safe to run."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from model import collate
+from model.calibration import Floats
+from model.collate import Batch
+from model.config import NetworkConfig
+from model.engine import candidates
+from model.engine_native import NativeEngine, can_serve, library
+from model.engine_onnx import OnnxEngine
+from model.errors import BundleError
+from training.export import to_onnx
+
+pytestmark = pytest.mark.skipif(library() is None, reason="built without a C compiler, or this CPU has no AVX2")
+
+VOCABULARY = 50
+# Of logits of about 1. A state's integer is off by up to 1/8192, and so is each weight's share of a sum.
+AGREEMENT = 2e-3
+SHAPES = [(1, 1, 1), (3, 5, 2), (8, 8, 2), (7, 33, 1), (24, 64, 2), (5, 100, 2)]  # embedding, hidden, directions
+
+
+def config(embedding: int, hidden: int, directions: int, *, classes: int = 3) -> NetworkConfig:
+    """A small vocabulary, so that tokens come again."""
+    return NetworkConfig(
+        vocabulary_size=VOCABULARY,
+        embedding_size=embedding,
+        hidden_size=hidden,
+        bidirectional=directions == 2,
+        classes=classes,
+    )
+
+
+def tensors(shape: NetworkConfig, *, seed: int = 0, scale: float = 1.0) -> dict[str, Floats]:
+    """Weights of about the size of trained ones, times `scale`."""
+    draw = np.random.default_rng(seed)
+    inputs, hidden = shape.embedding_size, shape.hidden_size
+    sizes: dict[str, tuple[int, ...]] = {
+        "embedding.weight": (shape.vocabulary_size, inputs),
+        "head.weight": (shape.classes, 3 * shape.directions * hidden),
+        "head.bias": (shape.classes,),
+    }
+    for direction in range(shape.directions):
+        sizes |= {
+            f"lstm.{direction}.weight_ih_l0": (4 * hidden, inputs),
+            f"lstm.{direction}.weight_hh_l0": (4 * hidden, hidden),
+            f"lstm.{direction}.bias_ih_l0": (4 * hidden,),
+            f"lstm.{direction}.bias_hh_l0": (4 * hidden,),
+        }
+    return {
+        name: (scale * draw.normal(size=size) / np.sqrt(size[-1])).astype(np.float32) for name, size in sizes.items()
+    }
+
+
+def engines(shape: NetworkConfig, found: dict[str, Floats], *, threads: int = 1) -> tuple[NativeEngine, OnnxEngine]:
+    """Both, on the same weights."""
+    weights = safetensors.numpy.save(found)
+    return NativeEngine(shape, weights, threads=threads), OnnxEngine(to_onnx(shape, weights), weights, threads=1)
+
+
+def batch(lengths: Sequence[int], *, seed: int = 0) -> Batch:
+    """Random tokens; padding is none that may be read."""
+    draw = np.random.default_rng(seed)
+    return collate.collate([draw.integers(1, VOCABULARY, length) for length in lengths], range(len(lengths)))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("rows", [1, 2, 3, 4, 23, 24, 25, 60])
+def test_it_agrees_with_float32(shape: tuple[int, int, int], rows: int) -> None:
+    """On batches that fill its groups and tiles and that don't, of lengths in any order."""
+    native, onnx = engines(config(*shape), tensors(config(*shape)))
+    lengths = np.random.default_rng(rows).integers(1, 40, rows)
+    given = batch(lengths.tolist())
+    assert np.allclose(native.scores(given), onnx.scores(given), rtol=0, atol=AGREEMENT)
+
+
+def test_an_answer_is_the_same_alone_and_in_any_batch() -> None:
+    """To the bit: its scale is fixed, and its order of summation too."""
+    shape = config(8, 40, 2)
+    native, _ = engines(shape, tensors(shape))
+    whole = batch([5, 17, 1, 30, 9] * 11)
+    together = native.scores(whole)
+    for row in range(len(together)):
+        length = int(whole.lengths_B[row])
+        alone = collate.collate([whole.ids_BT[row, :length]], [0])
+        assert (native.scores(alone)[0] == together[row]).all()
+
+
+def test_threads_change_no_answer() -> None:
+    """Groups of rows are computed apart."""
+    shape = config(8, 40, 2)
+    one, three = (engines(shape, tensors(shape), threads=threads)[0] for threads in (1, 3))
+    given = batch(list(range(1, 101)))
+    assert (one.scores(given) == three.scores(given)).all()
+
+
+def test_the_largest_states_and_weights_overflow_no_sum() -> None:
+    """Every gate saturates and every state is near 1, so that sums are as large as they can be: all of one sign."""
+    shape = config(4, 64, 2)
+    found = {name: np.full_like(array, 3.0) for name, array in tensors(shape).items()}
+    found["head.weight"] = tensors(shape)["head.weight"]
+    native, onnx = engines(shape, found)
+    given = batch([30, 2, 11])
+    assert np.allclose(native.scores(given), onnx.scores(given), rtol=0, atol=AGREEMENT)
+
+
+def test_weights_of_zero_and_tiny_ones_are_no_division_by_zero() -> None:
+    """A row of weights without a scale of its own."""
+    shape = config(4, 9, 2)
+    found = tensors(shape)
+    found["lstm.0.weight_hh_l0"][:] = 0
+    found["lstm.1.weight_hh_l0"][:] = 1e-41
+    native, onnx = engines(shape, found)
+    given = batch([30, 2, 11])
+    assert np.allclose(native.scores(given), onnx.scores(given), rtol=0, atol=AGREEMENT)
+
+
+@pytest.mark.parametrize("scale", [10.0, 1000.0])
+def test_huge_weights_give_numbers(scale: float) -> None:
+    """Gates far beyond where they saturate."""
+    shape = config(4, 16, 2)
+    native, _ = engines(shape, tensors(shape, scale=scale))
+    assert np.isfinite(native.scores(batch([30, 2, 11]))).all()
+
+
+@pytest.mark.parametrize("name", ["embedding.weight", "head.bias", "lstm.1.weight_hh_l0", "lstm.0.bias_ih_l0"])
+def test_weights_that_do_not_fit_are_refused(name: str) -> None:
+    """By name: the library reads what the shapes say, and would read beyond."""
+    shape = config(4, 9, 2)
+    found = tensors(shape)
+    found[name] = found[name][:-1].copy()
+    with pytest.raises(BundleError, match=name):
+        NativeEngine(shape, safetensors.numpy.save(found), threads=1)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_weight_that_is_no_number_is_refused(value: float) -> None:
+    """It would become an integer without a word."""
+    shape = config(4, 9, 2)
+    found = tensors(shape)
+    found["lstm.0.weight_hh_l0"][2, 3] = value
+    with pytest.raises(BundleError, match=r"lstm.0.weight_hh_l0.*no number"):
+        NativeEngine(shape, safetensors.numpy.save(found), threads=1)
+
+
+def test_a_table_that_would_be_too_large_is_left_to_onnxruntime() -> None:
+    """A gigabyte of input products is the limit."""
+    assert can_serve(config(4, 9, 2))
+    assert not can_serve(config(4, 9, 2).model_copy(update={"vocabulary_size": 1_000_000, "hidden_size": 256}))
+
+
+def test_it_is_the_first_candidate_on_a_cpu(tiny_bundle: Path) -> None:
+    """And onnxruntime the second, which isn't made before it is asked for."""
+    shape = config(4, 9, 2)
+    weights = safetensors.numpy.save(tensors(shape))
+    found = candidates("cpu", shape, weights=weights, graph=b"no graph")
+    assert next(found).name.startswith("native")
+    with pytest.raises(BundleError, match=r"network\.onnx"):
+        next(found)

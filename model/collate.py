@@ -48,7 +48,7 @@ def group(order: Sequence[int], lengths: Sequence[int], *, max_tokens: int) -> I
         yield members
 
 
-def by_length(rows: Sequence[Ids], *, max_tokens: int) -> Iterator[Batch]:
+def by_length(rows: Sequence[Row], *, max_tokens: int) -> Iterator[Batch]:
     """All rows, in batches of similar length of at most `max_tokens` padded tokens each."""
     lengths = [len(row) for row in rows]
     order = sorted(range(len(rows)), key=lengths.__getitem__)

@@ -27,7 +27,7 @@ from training.pretraining import stream
 from training.pretraining.encoder import Encoder
 from training.reading import Examples
 from training.rival import Rival
-from training.teacher import Teachers
+from training.teacher import Lessons
 
 # Settings that no weight of a training depends on: a run that was cut off may go on with others. Whether there is a
 # second training, which `refit_below` says, is nothing to either.
@@ -68,7 +68,7 @@ def build(
     encoder: Encoder | None = None,
     partner: Rival | None = None,
     unlabelled: Sequence[str] = (),
-    teachers: Teachers | None = None,
+    lessons: Lessons | None = None,
     keeper: Keeper | None = None,
     stopped: Callable[[], bool] = lambda: False,
     keep_best: Callable[[], bool] = lambda: False,
@@ -77,10 +77,10 @@ def build(
 
     Where there is an `encoder`, the network starts from it, and `config` is what `encoder.settings` gave. The scores of
     `partner` are added to the network's where they help. `unlabelled` are the texts, train's own among them, that the
-    network learns from without labels: its words are then theirs. `teachers` give it more than labels to learn.
+    network learns from without labels: its words are then theirs. `lessons` are what it learns beside labels.
     Raises: loop.Interrupted when `stopped` turned true, unless `keep_best` then says to build from the best so far.
     """
-    begun = start(splits, config, device=device, encoder=encoder, unlabelled=unlabelled, teachers=teachers)
+    begun = start(splits, config, device=device, encoder=encoder, unlabelled=unlabelled, lessons=lessons)
     validation = encode(splits.validation, begun.tokenization, splits.labels)
     stopped_early = False
     try:
@@ -112,20 +112,20 @@ def start(
     device: torch.device,
     encoder: Encoder | None,
     unlabelled: Sequence[str] = (),
-    teachers: Teachers | None = None,
+    lessons: Lessons | None = None,
 ) -> Start:
     """Before the first step of a training on `splits.train`: every generator is seeded here."""
     # oneDNN keeps what it made for each shape of a batch, and length-sorted batches have hundreds: 6 GB on IMDB.
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16")
     loop.seed_everything(config.seed)
     torch.set_num_threads(config.threads or torch.get_num_threads())
-    texts = unlabelled or [*splits.train.texts, *(teachers.texts if teachers is not None else ())]
+    texts = unlabelled or [*splits.train.texts, *(lessons.texts if lessons is not None else ())]
     words = tokenizer.train(texts, config, encoder.counts if encoder is not None else None)
     tokenization = Tokenization(words, max_tokens=config.max_tokens)
     shape = shape_of(splits, tokenization, config)
     train = encode(splits.train, tokenization, splits.labels)
-    if teachers is not None:
-        train = _taught(train, splits.train.texts, teachers, tokenization, share=config.teacher_weight)
+    if lessons is not None:
+        train = _taught(train, splits.train.texts, lessons, tokenization, share=config.teacher_weight)
     unread = stream.encode(unlabelled, tokenization)
     network = _network(unread or train.rows, shape, config, words.get_vocab(), encoder).to(device)
     return Start(network, train, unread, tokenization, shape)
@@ -215,17 +215,17 @@ def encode(examples: Examples, tokenization: Tokenization, labels: list[str]) ->
 
 
 def _taught(
-    train: Encoded, texts: Sequence[str], teachers: Teachers, tokenization: Tokenization, *, share: float
+    train: Encoded, texts: Sequence[str], lessons: Lessons, tokenization: Tokenization, *, share: float
 ) -> Encoded:
     """A row's labels and what the teachers say of it, in these shares; of texts without labels, what they say alone."""
-    answers_NC = (1 - share) * train.targets_NC.astype(np.float32) + share * teachers.answers(texts)
-    more = [tokens.ids for tokens in tokenization.encode(teachers.texts)]
+    answers_NC = (1 - share) * train.targets_NC.astype(np.float32) + share * lessons.of(texts)
+    more: Sequence[Row] = stream.encode(lessons.texts, tokenization)
     unknown_NC = np.zeros((len(more), train.targets_NC.shape[1]), dtype=np.bool_)
     return Encoded(
         [*train.rows, *more],
         np.concatenate([train.targets_NC, unknown_NC]),
         train.kind,
-        np.concatenate([answers_NC, teachers.answers(teachers.texts)]).astype(np.float32),
+        np.concatenate([answers_NC, lessons.of(lessons.texts)]).astype(np.float32),
     )
 
 

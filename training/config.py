@@ -45,7 +45,8 @@ class TrainingConfig(BaseModel):
 
     seed: Annotated[int, Field(ge=0, lt=2**32, description="fixes the splits, the starting weights and the order")] = 0
     threads: Annotated[
-        int, Field(ge=0, description="CPU threads; 0 takes one a core, and then weights differ between machines")
+        int,
+        Field(ge=0, le=1024, description="CPU threads; 0 takes one a core, and then weights differ between machines"),
     ] = 0
 
     precision: Annotated[
@@ -95,7 +96,7 @@ class TrainingConfig(BaseModel):
     embedding_size: Annotated[int, Field(ge=1, le=4096, description="E")] = 192
     hidden_size: Annotated[int, Field(ge=1, le=4096, description="LSTM units a direction, H")] = 192
     bidirectional: Annotated[bool, Field(description="read from both ends")] = True
-    forget_bias: Annotated[float, Field(description="starting bias of the forget gate")] = 1.0
+    forget_bias: Annotated[float, Field(ge=-100, le=100, description="starting bias of the forget gate")] = 1.0
 
     embedding_dropout: Annotated[Dropout, Field(description="on embedded tokens")] = 0.5
     pooled_dropout: Annotated[Dropout, Field(description="on the pooled vector")] = 0.5
@@ -121,12 +122,13 @@ class TrainingConfig(BaseModel):
         float,
         Field(
             ge=0,
+            le=1000,
             description="weight of how far a virtual adversary moves the answers on text without labels, of train and "
             "`unlabelled`; 0 turns it off",
         ),
     ] = 0.0
     entropy_weight: Annotated[
-        float, Field(ge=0, description="weight of the entropy of the answers on that text; 0 turns it off")
+        float, Field(ge=0, le=1000, description="weight of the entropy of the answers on that text; 0 turns it off")
     ] = 0.0
     unlabelled_tokens: Annotated[
         Count,
@@ -181,17 +183,26 @@ class TrainingConfig(BaseModel):
     pretrain_chunk: Annotated[Count, Field(description="tokens of a stream a step")] = 70
     pretrain_rate: Annotated[float, Field(gt=0, lt=1, description="learning rate of pretraining at its highest")] = 3e-3
     pretrain_drawn: Annotated[
-        Count, Field(description="words drawn a step, which the right one is told from; more is slower and closer")
+        int,
+        Field(
+            ge=1,
+            le=1_000_000,
+            description="words drawn a step, which the right one is told from; more is slower and closer",
+        ),
     ] = 768
     pretrain_dropout: Annotated[Dropout, Field(description="in pretraining, on the LSTM's inputs and outputs")] = 0.1
     pretrain_weight_drop: Annotated[Dropout, Field(description="in pretraining, on the recurrent weights")] = 0.0
     pretrain_activation: Annotated[
-        float, Field(ge=0, description="in pretraining, weight of the mean square of the hidden states (AR); 0: none")
+        float,
+        Field(
+            ge=0, le=1000, description="in pretraining, weight of the mean square of the hidden states (AR); 0: none"
+        ),
     ] = 0.0
     pretrain_slowness: Annotated[
         float,
         Field(
             ge=0,
+            le=1000,
             description="in pretraining, weight of the mean square of their changes from token to token (TAR); 0: none",
         ),
     ] = 0.0

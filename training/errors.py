@@ -3,6 +3,7 @@
 TrainingError           one clear message; nothing was written
 ├── ConfigError         a setting is unknown, or its value is out of range
 └── DataError           a file, line, column, text or label can't be used
+    └── NoLanguage      too few words come again for a language model
 """
 
 
@@ -16,3 +17,7 @@ class ConfigError(TrainingError):
 
 class DataError(TrainingError):
     """The data can't be used; the message names the file, and the line where there is one."""
+
+
+class NoLanguage(DataError):
+    """The text has too few words that come again for a language model; a classifier can do without one."""

@@ -18,7 +18,6 @@ from model.classifier import BATCH_TOKENS
 from model.collate import Row
 from model.config import Kind
 from model.network import Network
-from model.tokenization import Ids
 from training import batches, metrics, objective
 from training.batches import Plan
 from training.config import TrainingConfig
@@ -33,7 +32,7 @@ class Encoded:
     probabilities that teachers gave.
     """
 
-    rows: list[Ids]
+    rows: Sequence[Row]
     targets_NC: Flags
     kind: Kind
     answers_NC: Floats | None = None
@@ -271,7 +270,9 @@ def _step(learner: Learner, train: Encoded, group: list[int], place: Place, prog
     batch = collate.collate(train.rows, group)
     loss = learner.step(batch, train.learnt_NC[group])
     if not math.isfinite(loss):
-        raise TrainingError(f"the loss became {loss}; a lower learning_rate or adversarial_norm may help")
+        raise TrainingError(
+            f"the loss became {loss}; a lower learning_rate, adversarial_norm or virtual_weight may help"
+        )
     place.group += 1
     place.loss += loss * len(group)
     place.tokens += int(batch.lengths_B.sum())

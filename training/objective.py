@@ -173,16 +173,19 @@ def _read(network: Network, vectors_BTE: Tensor, lengths_B: Tensor, config: Trai
 
 
 def _reader(network: Network, lengths_B: Tensor, config: TrainingConfig) -> Callable[[Tensor], Tensor]:
-    """The same, without labels, with one dropout of the pooled vectors for all passes: with one each, the answers would
-    differ by that, more than by a small step. The head is in float32, as bfloat16 would round such a step away.
+    """The same, without labels, with one draw of every dropout for all passes: with one each, the answers would differ
+    by that, more than by a small step. The head is in float32, as bfloat16 would round such a step away.
     """
-    ones_BP = torch.ones(len(lengths_B), network.head.in_features, device=lengths_B.device)
-    kept_BP = functional.dropout(ones_BP, network.pooled_dropout, network.training)
+    device = lengths_B.device
+    draw = int(torch.randint(2**31, ()))
 
     def read(vectors_BTE: Tensor) -> Tensor:
-        with precision.autocast(vectors_BTE.device, config):
-            pooled_BP = network.pool(vectors_BTE, lengths_B)
-        logits_BC: Tensor = network.head(pooled_BP.float() * kept_BP)
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            torch.manual_seed(draw)
+            with precision.autocast(device, config):
+                pooled_BP = network.pool(vectors_BTE, lengths_B)
+            kept_BP = functional.dropout(pooled_BP.float(), network.pooled_dropout, network.training)
+        logits_BC: Tensor = network.head(kept_BP)
         return logits_BC
 
     return read

@@ -18,7 +18,7 @@ from training.data import Splits
 from training.loop import Keeper, Progress
 from training.pretraining.encoder import Encoder
 from training.rival import Rival
-from training.teacher import Teachers
+from training.teacher import Lessons
 
 CHECKPOINT = "refit.pt"
 
@@ -58,7 +58,7 @@ def refit(
     encoder: Encoder | None = None,
     linear: Rival | None = None,
     unlabelled: Sequence[str] = (),
-    teachers: Teachers | None = None,
+    lessons: Lessons | None = None,
     keeper: Keeper | None = None,
     stopped: Callable[[], bool] = lambda: False,
 ) -> Refitted:
@@ -68,7 +68,9 @@ def refit(
     its settings. Goes on from what `keeper` kept. Raises: loop.Interrupted when `stopped` turned true.
     """
     linear = rival.refit(linear, whole, config) if linear is not None else None
-    begun = build.start(whole, config, device=device, encoder=encoder, unlabelled=unlabelled, teachers=teachers)
+    # Texts that judged the first classifier are learnt from now.
+    unlabelled = list(dict.fromkeys([*unlabelled, *whole.train.texts])) if unlabelled else ()
+    begun = build.start(whole, config, device=device, encoder=encoder, unlabelled=unlabelled, lessons=lessons)
     weights = loop.refit(
         begun.network,
         begun.train,

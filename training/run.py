@@ -12,6 +12,7 @@ from rich.console import Console
 
 from model import bundle
 from model.classifier import Classifier
+from model.engine import Device
 from model.files import Manifest
 from training import (
     build,
@@ -32,6 +33,7 @@ from training.checkpoint import Checkpoints
 from training.checks import check
 from training.config import TrainingConfig
 from training.data import Parts, Splits
+from training.errors import NoLanguage
 from training.evaluate import Judged
 from training.pretraining.encoder import RECIPE, Encoder
 from training.pretraining.make import Pretrained
@@ -41,7 +43,7 @@ from training.refit import Refitted
 from training.report import document, page
 from training.report.document import Run
 from training.rival import Rival
-from training.teacher import Teachers
+from training.teacher import Lessons, Teachers
 from training.train import Keepers, Trainer
 
 PROBES = 8
@@ -122,7 +124,7 @@ def run(
 
     splits = data.split(parts, config)
     whole = data.whole(splits, config)
-    beside = _beside(parts, splits, config, given, teachers)
+    beside = _beside(parts, splits, config, given, teachers, "cuda" if chosen.type == "cuda" else "cpu")
     taken_up = {"overwrite": overwrite, "resume": resume}
     kept = Checkpoints(place.beside(out, place.RUN_FOLDER), build.identity(config, splits, **beside.identity))
     place.take_up(out, kept, **taken_up)
@@ -139,8 +141,8 @@ def run(
     linear = _fit_rival(splits, config, console) if config.rival or config.ngrams else None
     made = None
     if beside.pretrained_on is not None:
-        made = pretrain.learn(beside.pretrained_on, config, pretraining, device=chosen, console=console)
-        given = made.encoder
+        made = _pretrain(beside.pretrained_on, config, pretraining, chosen, console)
+        given = made.encoder if made is not None else None
     tracked = tracking.tracker(kept.folder, out.name, config, console, on=track)
     trainer = Trainer(
         config,
@@ -148,7 +150,7 @@ def run(
         given,
         linear,
         beside.unlabelled,
-        beside.teachers,
+        _lessons(beside.teachers, whole or splits),
         console,
         tracked,
         Keepers(kept, kept_again),
@@ -188,7 +190,12 @@ def run(
 
 
 def _beside(
-    parts: Parts, splits: Splits, config: TrainingConfig, encoder: Encoder | None, teachers: Sequence[Path]
+    parts: Parts,
+    splits: Splits,
+    config: TrainingConfig,
+    encoder: Encoder | None,
+    teachers: Sequence[Path],
+    device: Device,
 ) -> Beside:
     wanted = config.pretrain_epochs or config.reads_unlabelled or teachers
     texts = of_splits(parts, splits, seed=config.seed) if wanted else None
@@ -196,7 +203,9 @@ def _beside(
         encoder,
         pretrained_on=texts if config.pretrain_epochs else None,
         read=texts if config.reads_unlabelled else None,
-        teachers=teacher.load(teachers, splits, texts.all, threads=config.threads) if teachers and texts else None,
+        teachers=teacher.load(teachers, splits, texts.all, device=device, threads=config.threads)
+        if teachers and texts
+        else None,
     )
 
 
@@ -228,9 +237,25 @@ def _tell_of_teachers(console: Console, taught: Teachers) -> None:
     texts = f"{len(taught.texts):,} texts without labels"
     progress.say(console, f"learning from the answers of {len(taught.all):,} bundles too, on train and {texts}")
     for found in taught.all:
-        if not found.same_rows:
-            said = f"warning: {found.path} learnt from other rows than this run will, which may judge this classifier"
+        if found.doubt is not None:
+            said = f"warning: {found.path} may know rows that judge this classifier, and flatter it: {found.doubt}"
             progress.say(console, said, style="yellow")
+
+
+def _lessons(teachers: Teachers | None, splits: Splits) -> Lessons | None:
+    """What the teachers say of each row that any training of the run learns from."""
+    return teachers.teach(splits.train.texts) if teachers is not None else None
+
+
+def _pretrain(
+    texts: Texts, config: TrainingConfig, kept: Checkpoints, device: torch.device, console: Console
+) -> Pretrained | None:
+    """An encoder of the data's own text; None where it has too few words for one, which no person asked for here."""
+    try:
+        return pretrain.learn(texts, config, kept, device=device, console=console)
+    except NoLanguage as error:
+        progress.say(console, f"the network starts from nothing: {error}")
+        return None
 
 
 def _fit_rival(splits: Splits, config: TrainingConfig, console: Console) -> Rival:

@@ -4,8 +4,7 @@ N texts, C labels.
 """
 
 import hashlib
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +14,26 @@ import numpy as np
 from model.bundle import Bundle
 from model.calibration import Floats
 from model.classifier import Classifier
+from model.engine import Device
 from training.data import Splits
 from training.errors import DataError
 
 # Texts in memory as rows at a time.
 CHUNK = 1024
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """What all teachers say: the mean of their calibrated probabilities, of each text that was asked about."""
+
+    texts: Sequence[str]  # without labels
+    row_of: Mapping[str, int]
+    answers_NC: Floats
+
+    def of(self, texts: Sequence[str]) -> Floats:
+        """Probabilities (N, C), a column a label of the data."""
+        found: Floats = self.answers_NC[[self.row_of[text] for text in texts]]
+        return found
 
 
 @dataclass(frozen=True)
@@ -29,14 +43,12 @@ class Teacher:
     path: Path
     version: str
     classifier: Classifier
-    # Whether it learnt from exactly the rows that the student is to learn from. Where it didn't, it may know rows that
-    # judge the student.
-    same_rows: bool
+    doubt: str | None  # why it may know rows that judge the student
 
 
 @dataclass(frozen=True)
 class Teachers:
-    """One or several, the mean of whose probabilities is what is learnt, on rows with labels and on `texts` without."""
+    """One or several. `texts` have no labels."""
 
     all: Sequence[Teacher]
     labels: Sequence[str]
@@ -45,42 +57,41 @@ class Teachers:
     @property
     def identity(self) -> str:
         """Of the versions of all, and the texts."""
-        said = [*(teacher.version for teacher in self.all), "", *self.texts]
-        return hashlib.sha256(json.dumps(said).encode()).hexdigest()
+        digest = hashlib.sha256(" ".join(teacher.version for teacher in self.all).encode())
+        for text in self.texts:
+            digest.update(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest())
+        return digest.hexdigest()
 
     def document(self) -> list[dict[str, Any]]:
-        """For a report: whose answers, by version, and whether they learnt from the rows that the student does."""
+        """For a report: whose answers, by version, and why they may flatter the student's figures."""
         return [
-            {"bundle": str(teacher.path), "version": teacher.version, "same_rows": teacher.same_rows}
-            for teacher in self.all
+            {"bundle": str(teacher.path), "version": teacher.version, "doubt": teacher.doubt} for teacher in self.all
         ]
 
-    def answers(self, texts: Sequence[str]) -> Floats:
-        """Calibrated probabilities (N, C), a column a label."""
-        mean_NC: Floats = np.mean([self._of(teacher, texts) for teacher in self.all], axis=0, dtype=np.float32)
-        return mean_NC
-
-    def _of(self, teacher: Teacher, texts: Sequence[str]) -> Floats:
-        its = teacher.classifier
-        columns = [its.config.labels.index(label) for label in self.labels]
-        answers_NC = np.empty((len(texts), len(columns)), dtype=np.float32)
-        for begin in range(0, len(texts), CHUNK):
-            chunk = texts[begin : begin + CHUNK]
-            answers_NC[begin : begin + CHUNK] = its.score(its.encode(chunk))[:, columns]
-        return answers_NC
+    def teach(self, texts: Sequence[str]) -> Lessons:
+        """Ask each teacher once about each of `texts` and of the ones without labels."""
+        asked = list(dict.fromkeys([*texts, *self.texts]))
+        answers_NC = np.zeros((len(asked), len(self.labels)), dtype=np.float32)
+        for teacher in self.all:
+            its = teacher.classifier
+            columns = [its.config.labels.index(label) for label in self.labels]
+            for begin in range(0, len(asked), CHUNK):
+                probs_NC = its.score(its.encode(asked[begin : begin + CHUNK]))
+                answers_NC[begin : begin + CHUNK] += probs_NC[:, columns] / len(self.all)
+        return Lessons(self.texts, {text: row for row, text in enumerate(asked)}, answers_NC)
 
 
-def load(paths: Sequence[Path], splits: Splits, texts: Sequence[str], *, threads: int) -> Teachers:
+def load(paths: Sequence[Path], splits: Splits, texts: Sequence[str], *, device: Device, threads: int) -> Teachers:
     """Open bundles that know the data's labels. Raises: BundleError, DataError.
 
     `texts` have no labels; those that are texts of train are passed over.
     """
     known = set(splits.train.texts)
-    teachers = [_open(path, splits, threads=threads) for path in paths]
+    teachers = [_open(path, splits, device=device, threads=threads) for path in paths]
     return Teachers(teachers, splits.labels, [text for text in texts if text not in known])
 
 
-def _open(path: Path, splits: Splits, *, threads: int) -> Teacher:
+def _open(path: Path, splits: Splits, *, device: Device, threads: int) -> Teacher:
     bundle = Bundle.open(path)
     kind, labels = bundle.config.kind, bundle.config.labels
     if kind != splits.kind:
@@ -89,6 +100,20 @@ def _open(path: Path, splits: Splits, *, threads: int) -> Teacher:
         if label not in labels or label not in splits.labels:
             who = "the data" if label in labels else f"teacher {path}"
             raise DataError(f"teacher {path} must have the labels of the data; {who} has no {label!r}")
-    learnt = bundle.report.get("data", {}).get("splits", {}).get("train", {}).get("sha256")
-    same = learnt == splits.train.fingerprint()["sha256"] and not bundle.report.get("refit")
-    return Teacher(path, bundle.manifest.version, bundle.classifier(threads=threads), same)
+    classifier = bundle.classifier(device=device, threads=threads)
+    return Teacher(path, bundle.manifest.version, classifier, doubt(bundle.report, splits))
+
+
+def doubt(report: Mapping[str, Any], splits: Splits) -> str | None:
+    """Why a bundle of this report may know rows that judge a classifier of these splits."""
+    its = report.get("data", {}).get("splits", {})
+    for name, part in splits.parts.items():
+        if name != "test" and its.get(name, {}).get("sha256") != part.fingerprint()["sha256"]:
+            return f"its {name} rows are others than this run's"
+    if report.get("refit"):
+        return "it was trained once more on rows that judge this classifier (refit_below = 0 keeps a teacher from it)"
+    if any(((report.get("encoder") or {}).get("seen") or {}).values()):
+        return "its encoder had learnt from texts that judge this classifier"
+    if any(teacher.get("doubt") for teacher in report.get("teachers") or ()):
+        return "so may a teacher of its own"
+    return None

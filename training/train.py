@@ -15,7 +15,7 @@ from training.pretraining.encoder import Encoder
 from training.progress import TerminalProgress, Together, say
 from training.refit import Refitted
 from training.rival import Rival
-from training.teacher import Teachers
+from training.teacher import Lessons
 from training.tracking import RefitTracker, Tracker
 
 
@@ -36,7 +36,7 @@ class Trainer:
     encoder: Encoder | None
     linear: Rival | None
     unlabelled: Sequence[str]  # that a step learns from beside its labelled rows
-    teachers: Teachers | None
+    lessons: Lessons | None  # what it learns beside labels
     console: Console
     tracked: Tracker
     keepers: Keepers
@@ -68,7 +68,7 @@ class Trainer:
                 encoder=self.encoder,
                 partner=self.linear if self.config.ngrams else None,
                 unlabelled=self.unlabelled,
-                teachers=self.teachers,
+                lessons=self.lessons,
                 keeper=self.keepers.first,
                 stopped=stopped,
                 keep_best=lambda: self._ask(bar),
@@ -88,7 +88,7 @@ class Trainer:
                     encoder=self.encoder,
                     linear=self.linear,
                     unlabelled=self.unlabelled,
-                    teachers=self.teachers,
+                    lessons=self.lessons,
                     keeper=self.keepers.again,
                     stopped=stopped,
                 )

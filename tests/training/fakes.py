@@ -2,12 +2,17 @@
 
 import io
 
+import pytest
 import torch
 
 from model.config import NetworkConfig
 from model.network import Network, initialise
+from training import precision
 from training.loop import EpochResult
 
+NEEDS_BFLOAT16 = pytest.mark.skipif(
+    not precision.has_bfloat16(torch.device("cpu")), reason="this CPU has no AVX-512: torch has no LSTM in bfloat16"
+)
 SHAPE = NetworkConfig(vocabulary_size=6, embedding_size=8, hidden_size=8, classes=2)
 
 

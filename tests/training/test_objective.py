@@ -9,9 +9,12 @@ import torch
 from model.config import Kind, NetworkConfig
 from model.network import Network, initialise
 from model.tokenization import PAD, UNKNOWN
+from tests.training.fakes import NEEDS_BFLOAT16
 from training import objective
 from training.config import TrainingConfig
+from training.network import TrainedNetwork
 
+SHAPE = NetworkConfig(vocabulary_size=9, embedding_size=6, hidden_size=5, classes=2)
 IDS = torch.tensor([[3, 4, 5], [6, 7, PAD]])
 LENGTHS = torch.tensor([3, 2])
 TARGETS = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
@@ -21,7 +24,7 @@ LOSS = objective.criterion("single-label")
 @pytest.fixture
 def network() -> Network:
     torch.manual_seed(0)
-    made = Network(NetworkConfig(vocabulary_size=9, embedding_size=6, hidden_size=5, classes=2))
+    made = Network(SHAPE)
     initialise(made)
     return made
 
@@ -114,16 +117,16 @@ def test_weights_make_classes_count_the_same() -> None:
     assert torch.allclose(present, torch.tensor([1.0, 9.0]))
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_the_precision_is_heard(network: Network, precision: Literal["float32", "bfloat16"]) -> None:
+@pytest.mark.parametrize("taken", ["float32", pytest.param("bfloat16", marks=NEEDS_BFLOAT16)])
+def test_the_precision_is_heard(network: Network, taken: Literal["float32", "bfloat16"]) -> None:
     """In bfloat16 the gradient is nearly the same, of other bits, and float32 as the parameters are."""
-    config = TrainingConfig(precision=precision, word_dropout=0, adversarial_weight=0)
+    config = TrainingConfig(precision=taken, word_dropout=0, adversarial_weight=0)
     objective.backward(network, IDS, LENGTHS, TARGETS, LOSS, config)
     found = gradients(network)["head.weight"]
     torch.nn.functional.cross_entropy(network(IDS, LENGTHS), TARGETS).backward()
     exact = gradients(network)["head.weight"]
     assert found.dtype == torch.float32
-    assert torch.equal(found, exact) == (precision == "float32")
+    assert torch.equal(found, exact) == (taken == "float32")
     assert torch.allclose(found, exact, atol=0.01)
 
 
@@ -144,6 +147,7 @@ def test_the_half_without_labels_has_the_whole_gradient(
     objective.backward_unlabelled(network, IDS, LENGTHS, kind, config)
     found = gradients(network)
     torch.manual_seed(1)
+    torch.randint(2**31, ())  # by which every dropout of a pass is drawn
     (virtual * plain_divergence(network, kind, norm=0.5) + entropy * plain_entropy(network, kind)).backward()
     expected = gradients(network)
     expected["head.bias"] += 1
@@ -214,23 +218,26 @@ def test_what_stands_at_the_padding_changes_nothing(network: Network) -> None:
 
 
 def test_without_a_move_nothing_is_learnt_from_it(network: Network) -> None:
-    """All passes have the same dropout: with one each, the answers would differ without a move."""
-    network.pooled_dropout = 0.5
-    network.train()
-    config = TrainingConfig(precision="float32", adversarial_norm=1e-6, virtual_weight=1.0)
+    """All passes have the same dropouts, of recurrent weights too: with one each, the answers would differ so."""
+    config = TrainingConfig(precision="float32", adversarial_norm=1e-6, virtual_weight=1.0, weight_drop=0.5)
+    dropping = TrainedNetwork(SHAPE, config, torch.ones(SHAPE.vocabulary_size))
+    dropping.load_state_dict(network.state_dict())
+    network = dropping.train()
+    assert network.pooled_dropout > 0
     objective.backward_unlabelled(network, IDS, LENGTHS, "single-label", config)
     assert all(float(gradient.abs().max()) < 1e-5 for gradient in gradients(network).values())
 
 
+@NEEDS_BFLOAT16
 def test_a_virtual_adversary_is_found_in_bfloat16(network: Network) -> None:
     """The step that it is found by is not rounded away: the gradient is nearly that of float32."""
     found = {}
     precisions: tuple[Literal["float32", "bfloat16"], ...] = ("float32", "bfloat16")
-    for precision in precisions:
+    for taken in precisions:
         torch.manual_seed(1)
-        config = TrainingConfig(precision=precision, word_dropout=0, adversarial_norm=1.0, virtual_weight=1.0)
+        config = TrainingConfig(precision=taken, word_dropout=0, adversarial_norm=1.0, virtual_weight=1.0)
         objective.backward_unlabelled(network, IDS, LENGTHS, "single-label", config)
-        found[precision] = gradients(network)["head.weight"].flatten()
+        found[taken] = gradients(network)["head.weight"].flatten()
     exact, rounded = found["float32"], found["bfloat16"]
     assert float(torch.cosine_similarity(exact, rounded, dim=0)) > 0.95
     assert not torch.equal(exact, rounded)

@@ -11,7 +11,7 @@ from torch import Tensor
 from model.tokenization import PAD, Tokenization
 from training import loop, precision, tokenizer
 from training.config import TrainingConfig
-from training.errors import DataError
+from training.errors import NoLanguage
 from training.loop import Keeper, Progress
 from training.pretraining import loop as pretraining
 from training.pretraining import stream
@@ -48,7 +48,7 @@ class Pretrained:
     tokens: int  # of the text, an epoch
 
     def document(self) -> dict[str, Any]:
-        """Figures, for a report; `history` is an epoch a row, `loss` in it in the sampled softmax."""
+        """Figures, for a report; `history` is an epoch a row, `loss` in it is what was minimised."""
         learnt = self.learnt
         return {
             "version": self.encoder.version,
@@ -73,13 +73,16 @@ def make(
 ) -> Pretrained:
     """Learn to predict the words of `texts.train`; goes on from what `keeper` kept.
 
-    Raises: loop.Interrupted; DataError where no word comes often enough to be one.
+    Raises: loop.Interrupted; NoLanguage where no two words come often enough to be one.
     """
     loop.seed_everything(config.seed)
     torch.set_num_threads(config.threads or torch.get_num_threads())
     tokenization = Tokenization(tokenizer.train(texts.train, config), max_tokens=MOST_TOKENS)
     if tokenization.vocabulary_size < 4:
-        raise DataError(f"fewer than two words come {config.min_count} times in the text (min_count)")
+        raise NoLanguage(
+            f"fewer than two words come {config.min_count} times in the text (min_count) and are among its "
+            f"{config.max_vocabulary:,} most frequent (max_vocabulary)"
+        )
     train, held_out = (stream.encode(part, tokenization) for part in (texts.train, texts.held_out))
     counts_V = torch.from_numpy(np.bincount(np.concatenate(train), minlength=tokenization.vocabulary_size))
     counts_V[PAD] = 0

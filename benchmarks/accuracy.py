@@ -1,9 +1,10 @@
 """How good on real sets, over seeds, beside rivals: `python -m benchmarks.accuracy [SET…] --keep FOLDER`.
 
 A set is a folder of `--data` with train and test; without any, all thirteen. Each run is `lembra train`, in a process
-of its own, on one thread. With `--keep` a table that was cut off goes on, down to the run that was being trained.
-`--rivals` fits the rivals too, one run each; the figures of the data's page count beside them, or alone. `--seeds` with
-no number trains nothing. `--write docs/results.md` puts the table between the marks in that page.
+of its own, on one thread. With `--keep` a table that was cut off goes on, down to the run that was being trained;
+benchmarks/kept has the runs that docs/results.md shows. `--rivals` fits the rivals too, one run each; the figures of
+the data's page count beside them, or alone. `--seeds` with no number trains nothing. `--write docs/results.md` puts the
+table between the marks in that page.
 """
 
 import argparse
@@ -21,7 +22,7 @@ from benchmarks.sets import Figures
 
 def main(arguments: Sequence[str] | None = None) -> int:
     given = parse(arguments)
-    keep = Keep(given.keep)
+    keep = Keep(given.keep, any_code=given.any_code)
     trained = train_all(given, keep)
     rivals = {name: measure_rivals(given.data / name, keep) if given.rivals else {} for name in given.sets}
     rows = [table.row(name, trained[name], len(given.seeds), rivals[name]) for name in given.sets]
@@ -29,7 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     described |= machine.describe() | {"commit": runs.code_version(runs.TRAINING_CODE)}
     table.show(rows)
     if given.write is not None:
-        host = f"{described['cpu']}, commit {described['commit'][:7]}"
+        made = [run for name in given.sets for run in trained[name]]
+        host = f"{table.of_all(run['cpu'] for run in made)}; commit {table.of_all(run['commit'][:7] for run in made)}"
         table.replace(given.write, table.markdown(rows, str(described["command"]), host))
     found = {row.name: row.as_json() | {"rivals": rivals[row.name]} for row in rows}
     print(json.dumps({"accuracy": found, "won": sum(row.won is True for row in rows), "of": len(rows), **described}))
@@ -82,8 +84,13 @@ def measure_rivals(data: Path, keep: Keep) -> dict[str, Figures]:
         if reason := rivals.why_not(rival, parts.train.kind):
             print(f"{data.name}: {rival.name} is left out: {reason}", file=sys.stderr)
             continue
-        made_of = [runs.digest(data), commit, rival.name]
-        kept = keep.once(f"{data.name}-{rival.name}", made_of, lambda _, it=rival: rivals.measure(it, parts))  # type: ignore[misc]
+        made_of = [runs.digest(data), rival.name]
+        kept = keep.once(
+            f"{data.name}-{rival.name}",
+            made_of,
+            lambda _, it=rival: rivals.measure(it, parts),  # type: ignore[misc]
+            code=commit,
+        )
         for name, figures in kept.items():
             print(f"{data.name}: {name} {figures['accuracy']:.4f}, {figures['seconds']:g} s", file=sys.stderr)
         found |= kept

@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parse(arguments)
     source = machine.DATA / given.data if not Path(given.data).is_dir() else Path(given.data)
     parts = rivals.read(source)
-    keep = Keep(given.keep)
+    keep = Keep(given.keep, any_code=given.any_code)
     works = {
         f"{labels} labels, seed {seed}": partial(measure, parts, labels, seed, given, keep)
         for labels in given.labels

@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parts = rivals.read(given.data / given.set_name)
     if parts.test is None:
         raise SystemExit(f"{parts.source} has no test part")
-    keep = Keep(given.keep)
+    keep = Keep(given.keep, any_code=given.any_code)
     works = {f"shuffled, seed {seed}": partial(shuffled, parts, seed, given, keep) for seed in given.seeds}
     works |= {f"planted, seed {seed}": partial(planted, parts, seed, given, keep) for seed in given.seeds}
     done = runs.together(works, given.jobs)

@@ -11,7 +11,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -58,12 +58,17 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Keep:
-    """Finished work in a folder, a JSON file each; without a folder nothing is kept."""
+    """Finished work in a folder, a JSON file each; without a folder nothing is kept.
+
+    With `any_code` what other code made counts too: a table that takes days may be made over several, and says of which
+    commits its runs are.
+    """
 
     folder: Path | None = None
+    any_code: bool = False
 
-    def once(self, name: str, made_of: Sequence[str], work: Callable[[Path], Found]) -> Found:
-        """What `work` came to when it was last done with all of `made_of` the same, or what it comes to now.
+    def once(self, name: str, made_of: Sequence[str], work: Callable[[Path], Found], *, code: str = "") -> Found:
+        """What `work` came to when it was last done with all of `made_of` the same, by this code; or what it does now.
 
         It is given a folder for itself. With a folder to keep in that one stays until the work is done, so that what
         was cut off in its midst can go on there.
@@ -72,11 +77,14 @@ class Keep:
             with tempfile.TemporaryDirectory() as scratch:
                 return work(Path(scratch))
         digest = hashlib.sha256(json.dumps(list(made_of)).encode()).hexdigest()[:12]
-        stem = f"{re.sub('[^a-z0-9_]+', '-', name.lower())}-{digest}"
+        work_name = f"{re.sub('[^a-z0-9_]+', '-', name.lower())}-{digest}"
+        stem = f"{work_name}-{hashlib.sha256(code.encode()).hexdigest()[:8]}"
         path, scratch_folder = self.folder / f"{stem}.json", self.folder / f".{stem}"
-        if path.exists():
-            kept: Found = json.loads(path.read_text(encoding="utf-8"))
-            return kept
+        others = sorted(self.folder.glob(f"{work_name}-*.json")) if self.any_code else []
+        for file in (path, *others):
+            if file.exists():
+                kept: Found = json.loads(file.read_text(encoding="utf-8"))
+                return kept
         scratch_folder.mkdir(parents=True, exist_ok=True)
         found = work(scratch_folder)
         unfinished = scratch_folder / "kept.json"
@@ -95,6 +103,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="as of `lembra train`")
     parser.add_argument("--jobs", type=int, default=1, help="runs at once, each on one thread")
     parser.add_argument("--keep", type=Path, help="folder of finished runs: what lies there isn't run again")
+    parser.add_argument("--any-code", action="store_true", help="… though another commit made it; the table names them")
 
 
 def chosen(given: argparse.Namespace) -> list[str]:
@@ -109,8 +118,10 @@ def train(run: Run, keep: Keep, *, commit: str | None = None) -> Found:
     Raises: RunFailed.
     """
     commit = commit if commit is not None else code_version(TRAINING_CODE)
-    made_of = [digest(run.data), commit, *_recipe_bytes(run.recipe), *run.arguments, *_version(run.encoder)]
-    return keep.once(f"{run.name}-{run.seed}", made_of, lambda folder: _train(run, folder, commit))
+    # Where it lies, an encoder is the same; its version says which it is.
+    arguments = replace(run, encoder=None).arguments
+    made_of = [digest(run.data), *_recipe_bytes(run.recipe), *arguments, *_version(run.encoder)]
+    return keep.once(f"{run.name}-{run.seed}", made_of, lambda folder: _train(run, folder, commit), code=commit)
 
 
 def _train(run: Run, folder: Path, commit: str) -> Found:

@@ -102,8 +102,8 @@ def row(name: str, runs: Sequence[Found], asked: int, measured: Mapping[str, Fig
         best=best_rivals(sets.metrics(name), measured, sets.published(name)),
         # Of a run that was cut off and resumed only the last part's time is known.
         seconds=[run["seconds"] for run in runs if not run.get("resumed")],
-        device=_all(run.get("device") for run in runs),
-        recipe=_all(run.get("recipe") for run in runs),
+        device=of_all(run.get("device") for run in runs),
+        recipe=of_all(run.get("recipe") for run in runs),
         complete=len(runs) == asked > 0,
     )
 
@@ -160,6 +160,6 @@ def _mean(values: Sequence[float]) -> str:
     return f"{100 * statistics.mean(values):.2f} ± {100 * spread(values):.2f}" if values else "–"
 
 
-def _all(values: Any) -> str:
+def of_all(values: Any) -> str:
     """The different ones, in order of their appearance."""
     return ", ".join(dict.fromkeys(value for value in values if value)) or "–"

@@ -31,6 +31,16 @@ def test_finished_work_is_not_done_again(tmp_path: Path) -> None:
     assert all(path.name.startswith("my-set-0-") and path.suffix == ".json" for path in keep.folder.iterdir())
 
 
+def test_what_other_code_made_counts_where_it_may(tmp_path: Path) -> None:
+    """Only if asked, and not before what this code made."""
+    keep, lenient = Keep(tmp_path), Keep(tmp_path, any_code=True)
+    assert keep.once("a", ["x"], lambda _: {"by": "old"}, code="old") == {"by": "old"}
+    assert lenient.once("a", ["x"], lambda _: {"by": "new"}, code="new") == {"by": "old"}
+    assert lenient.once("a", ["y"], lambda _: {"by": "new"}, code="new") == {"by": "new"}
+    assert keep.once("a", ["x"], lambda _: {"by": "new"}, code="new") == {"by": "new"}
+    assert lenient.once("a", ["x"], lambda _: {}, code="new") == {"by": "new"}
+
+
 def test_without_a_folder_nothing_is_kept() -> None:
     """Each time it is done, in a folder that is gone afterwards."""
     times: list[Path] = []

@@ -36,6 +36,7 @@ bench: dev
 	$(BIN)/python -m benchmarks.agreement
 	$(BIN)/python -m benchmarks.load
 
+# On a CPU with AVX-512: without it torch has no LSTM in bfloat16.
 reproduce: dev
 	$(BIN)/lembra pretrain $(DATA)/imdb --out encoders/imdb --recipe long --seed 0 --set threads=1 --set precision=bfloat16 --force
 	$(BIN)/lembra train $(DATA)/sst2 --out bundles/sentiment-en --encoder encoders/imdb --recipe default --seed 0 --set threads=1 \

@@ -35,9 +35,7 @@ def serve(*, workers: int = 1) -> None:
         host=chosen.host,
         port=chosen.port,
         workers=workers,
-        # httptools drops the body of a request that offers `Upgrade: h2c`, as Java's HttpClient does (uvicorn#2722);
-        # h11 answers it, and bounds the headers.
-        http="h11",
+        http="app.protocol:Protocol",
         ws="none",
         access_log=False,  # /metrics counts; a line a request costs more than a short text
         log_config=LOGGING,

@@ -1,7 +1,7 @@
 """Texts of many requests to batches of one engine, and their answers back.
 
-One worker thread computes; the event loop admits, and sets the answers. No waiting window: the worker, when it is
-free, takes what waits. What the two sides share is behind one lock.
+One worker thread reads texts and computes; the event loop admits, and sets the answers. No waiting window: the worker,
+when it is free, takes what waits. What the two sides share is behind one lock.
 """
 
 import asyncio
@@ -11,21 +11,25 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from app.errors import DeadlineExceeded, EngineFailed, Overloaded, ShuttingDown
 from app.metrics import Metrics
+from app.scheduler import CostModel, form_batch
 from model.classifier import Classifier, Prediction, Row
 
 logger = logging.getLogger("lembra")
 
 # English and Portuguese words with their space have five to six characters: three overestimates the tokens.
 CHARACTERS_PER_TOKEN = 3
-# Waiting rows among which a batch's rows of similar length are chosen.
+# Waiting texts among which a batch's rows of similar length are chosen.
 LOOK_AHEAD = 2048
-# Share of the newest batch in the running mean of tokens a second.
-SMOOTHING = 0.2
+# Of these so many characters are tokenized before a batch is computed: some 10 ms, so that a huge request, which may
+# have 8 MB, holds nobody up for longer.
+READ_CHARACTERS = 1 << 16
+# A batch is cut where it would take longer: who comes then waits for its end. A batch of 20 ms is as fast a text as one
+# of a second.
+LONGEST_BATCH_S = 0.02
 LONGEST_RETRY_S = 60
 
 
@@ -39,30 +43,39 @@ class Limits:
 
 
 class _Request:
-    """One client's texts. Lives on the event loop; the worker only reads `abandoned` and `deadline`."""
+    """One client's texts. Lives on the event loop; the worker reads, and sets `given_up` alone."""
 
-    __slots__ = ("answers", "deadline", "future", "left")
+    __slots__ = ("answers", "deadline", "future", "given_up", "left", "truncate")
 
-    def __init__(self, size: int, deadline: float) -> None:
+    def __init__(self, size: int, deadline: float, *, truncate: bool) -> None:
         self.future: asyncio.Future[list[Prediction]] = asyncio.get_running_loop().create_future()
         self.answers: list[Prediction | None] = [None] * size
         self.left = size
         self.deadline = deadline
+        self.truncate = truncate
+        self.given_up = False
 
     @property
     def abandoned(self) -> bool:
         """Answered, failed, or left by its client."""
-        return self.future.done()
+        return self.given_up or self.future.done()
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
-    request: _Request
-    index: int
-    read: Row
+class _Text:
+    """One text of a request, and, once it was read, its row."""
+
+    __slots__ = ("index", "request", "row", "text")
+
+    def __init__(self, request: _Request, index: int, text: str) -> None:
+        self.request = request
+        self.index = index
+        self.text = text
+        self.row: Row | None = None
 
     def __len__(self) -> int:
-        return len(self.read)
+        """Tokens, of a text that was read."""
+        assert self.row is not None
+        return len(self.row)
 
 
 class Batcher:
@@ -80,16 +93,15 @@ class Batcher:
         self._name = name
         self._classifier = classifier
         self._limits = limits
-        self._metrics = metrics
+        self._metrics = metrics.of(name)
         self._clock = clock
         self._loop = asyncio.get_running_loop()
-        self._tokenizing = ThreadPoolExecutor(max_workers=2, thread_name_prefix=f"tokenize-{name}")
         self._wake = threading.Condition()
-        self._rows: deque[_Row] = deque()
+        self._texts: deque[_Text] = deque()
         self._ended = ""  # why no more is taken on
         self._waiting_tokens = 0  # on the event loop only
         self._pending: set[_Request] = set()  # on the event loop only
-        self._tokens_per_s = 0.0
+        self._costs = CostModel()  # the worker's, which the event loop asks
         self._computing_since: float | None = None
         self._worker = threading.Thread(target=self._work, name=f"engine-{name}", daemon=True)
         self._worker.start()
@@ -113,19 +125,16 @@ class Batcher:
         if not self.alive:
             raise self._refusal()
         within_s = self._limits.deadline_s if deadline_s is None else deadline_s
-        deadline = self._clock() + within_s
+        request = _Request(len(texts), self._clock() + within_s, truncate=truncate)
         estimate = self._admit(texts)
         try:
             async with asyncio.timeout(within_s):
-                started = time.perf_counter()
-                rows = await self._loop.run_in_executor(
-                    self._tokenizing, lambda: self._classifier.encode(texts, truncate=truncate)
-                )
-                self._metrics.stage_seconds.labels("tokenize").observe(time.perf_counter() - started)
-                return await self._enqueue(rows, deadline)
+                self._enqueue(request, texts)
+                return await request.future
         except TimeoutError:
             raise DeadlineExceeded(f"no answer within the deadline of {self._limits.deadline_s:g} s") from None
         finally:
+            self._pending.discard(request)
             self._count(-estimate)
 
     async def close(self) -> None:
@@ -135,7 +144,6 @@ class Batcher:
             self._wake.notify()
         await asyncio.to_thread(self._worker.join, self._limits.deadline_s)
         self._fail(self._pending, self._refusal)
-        self._tokenizing.shutdown(wait=False)
 
     # Admission, on the event loop.
 
@@ -155,29 +163,23 @@ class Batcher:
 
     def _count(self, tokens: int) -> None:
         self._waiting_tokens += tokens
-        self._metrics.waiting.labels(self._name).set(self._waiting_tokens)
+        self._metrics.waiting.set(self._waiting_tokens)
 
     def _retry_after_s(self) -> int:
-        """Whole seconds until what waits is done at the speed of late; 1 before anything was measured."""
-        if not self._tokens_per_s:
-            return 1
-        return min(max(1, math.ceil(self._waiting_tokens / self._tokens_per_s)), LONGEST_RETRY_S)
+        """Whole seconds until what waits is done, as batches of late were; 1 before anything was measured."""
+        seconds = self._costs.seconds(0, self._waiting_tokens)
+        return min(max(1, math.ceil(seconds)), LONGEST_RETRY_S)
 
     def _refusal(self) -> ShuttingDown:
         return ShuttingDown(f"model {self._name!r} takes no more requests: {self._ended or 'its engine hangs'}")
 
-    async def _enqueue(self, rows: list[Row], deadline: float) -> list[Prediction]:
-        request = _Request(len(rows), deadline)
+    def _enqueue(self, request: _Request, texts: Sequence[str]) -> None:
         with self._wake:
             if self._ended:
                 raise self._refusal()
-            self._rows.extend(_Row(request, index, row) for index, row in enumerate(rows))
+            self._texts.extend(_Text(request, index, text) for index, text in enumerate(texts))
             self._wake.notify()
         self._pending.add(request)
-        try:
-            return await request.future
-        finally:
-            self._pending.discard(request)
 
     # The worker thread.
 
@@ -188,77 +190,115 @@ class Batcher:
             logger.critical("model %s: the worker died; /health/ready says so", self._name, exc_info=True)
             with self._wake:
                 self._ended = "its engine has stopped"
-                self._rows.clear()
+                self._texts.clear()
             # Not the queue alone: rows that the worker had already taken are waited for as well.
             self._post(self._fail, self._pending, lambda: EngineFailed("the engine stopped working"))
 
     def _serve(self) -> None:
         while True:
             with self._wake:
-                while not self._rows and not self._ended:
+                while not self._texts and not self._ended:
                     self._wake.wait()
-                if not self._rows:
+                if not self._texts:
                     return
-                live, expired = self._live_rows()
-                batch, rest = form_batch(live, max_tokens=self._limits.batch_tokens)
-                self._rows.extendleft(reversed(rest))
+                live, expired = self._live_texts()
+            self._computing_since = self._clock()
+            self._read(live)
+            batch, _ = form_batch(
+                [text for text in live if text.row is not None and not text.request.abandoned], self._fits
+            )
+            taken = set(map(id, batch))
+            with self._wake:
+                self._texts.extendleft(text for text in reversed(live) if id(text) not in taken)
             if expired:
-                self._post(self._fail, [row.request for row in expired], self._expired)
+                self._post(self._fail, [text.request for text in expired], self._expired)
             if batch:
-                self._computing_since = self._clock()
                 self._compute(batch)
-                self._computing_since = None
+            self._computing_since = None
 
-    def _live_rows(self) -> tuple[list[_Row], list[_Row]]:
-        """The first rows that still want an answer, taken from the queue; and those whose deadline is past."""
-        live: list[_Row] = []
-        expired: list[_Row] = []
+    def _live_texts(self) -> tuple[list[_Text], list[_Text]]:
+        """The first texts that still want an answer, taken from the queue; and those whose deadline is past."""
+        live: list[_Text] = []
+        expired: list[_Text] = []
         left = 0
         now = self._clock()
-        while self._rows and len(live) < LOOK_AHEAD:
-            row = self._rows.popleft()
+        while self._texts and len(live) < LOOK_AHEAD:
+            text = self._texts.popleft()
             # The deadline first: a client that was told so has its future done as well.
-            if row.request.deadline <= now:
-                expired.append(row)
-            elif row.request.abandoned:
+            if text.request.deadline <= now:
+                expired.append(text)
+            elif text.request.abandoned:
                 left += 1
             else:
-                live.append(row)
-        for reason, count in (("abandoned", left), ("deadline", len(expired))):
-            self._metrics.dropped.labels(self._name, reason).inc(count)
+                live.append(text)
+        self._metrics.abandoned.inc(left)
+        self._metrics.late.inc(len(expired))
         return live, expired
 
     def _expired(self) -> DeadlineExceeded:
         return DeadlineExceeded(f"not computed within the deadline of {self._limits.deadline_s:g} s")
 
-    def _compute(self, batch: list[_Row]) -> None:
-        """Score one batch and post the answers. Whatever goes wrong reaches the batch's rows, and no others."""
-        started = time.perf_counter()
+    def _read(self, texts: list[_Text]) -> None:
+        """Tokenize the oldest of those that aren't rows yet, together."""
+        unread: list[_Text] = []
+        characters = 0
+        for text in texts:
+            if text.row is None and characters < READ_CHARACTERS:
+                unread.append(text)
+                characters += len(text.text)
+        if unread:
+            self._tokenize(unread)
+
+    def _tokenize(self, texts: list[_Text]) -> None:
+        """Give each its row. One that would be cut, and may not be, fails its request; a fault fails those of all."""
+        started = self._clock()
         try:
-            probs_NC = self._classifier.score([row.read for row in batch], batch_tokens=self._limits.batch_tokens)
-            answers = [
-                self._classifier.prediction(row.read.tokens, probs) for row, probs in zip(batch, probs_NC, strict=True)
-            ]
+            rows = self._classifier.encode([text.text for text in texts])
+        except Exception:
+            logger.exception("model %s: %d texts could not be tokenized", self._name, len(texts))
+            self._give_up(texts, EngineFailed("the texts of this request could not be read"))
+            return
+        for text, row in zip(texts, rows, strict=True):
+            text.row = row
+            if row.tokens.truncated and not text.request.truncate and not text.request.abandoned:
+                self._give_up([text], self._classifier.too_long(text.index))
+        self._metrics.tokenize_seconds.observe(self._clock() - started)
+
+    def _give_up(self, texts: Sequence[_Text], error: Exception) -> None:
+        """Compute nothing more of these texts' requests, and have them told so."""
+        for text in texts:
+            text.request.given_up = True
+        self._post(self._fail, [text.request for text in texts], lambda: error)
+
+    def _fits(self, rows: int, longest: int, tokens: int) -> bool:
+        padded = rows * longest
+        return padded <= self._limits.batch_tokens and self._costs.seconds(longest, tokens) <= LONGEST_BATCH_S
+
+    def _compute(self, batch: list[_Text]) -> None:
+        """Score one batch and post the answers. Whatever goes wrong reaches the batch's rows, and no others."""
+        started = self._clock()
+        rows = [text.row for text in batch if text.row is not None]
+        try:
+            probs_NC = self._classifier.score(rows, batch_tokens=self._limits.batch_tokens)
+            answers = self._classifier.predictions(rows, probs_NC)
         except Exception:
             logger.exception("model %s: a batch of %d rows failed", self._name, len(batch))
-            self._metrics.failures.labels(self._name).inc()
-            requests = [row.request for row in batch]
-            self._post(self._fail, requests, lambda: EngineFailed("the batch of this request could not be computed"))
+            self._metrics.failures.inc()
+            self._give_up(batch, EngineFailed("the batch of this request could not be computed"))
             return
-        self._record(batch, time.perf_counter() - started)
+        self._record(rows, self._clock() - started)
         self._post(self._deliver, batch, answers)
 
-    def _record(self, batch: list[_Row], seconds: float) -> None:
-        lengths = [len(row) for row in batch]
-        tokens = sum(lengths)
-        speed = tokens / max(seconds, 1e-9)
-        self._tokens_per_s += (SMOOTHING if self._tokens_per_s else 1.0) * (speed - self._tokens_per_s)
-        self._metrics.stage_seconds.labels("compute").observe(seconds)
-        self._metrics.batch_rows.labels(self._name).observe(len(batch))
-        self._metrics.texts.labels(self._name).inc(len(batch))
-        self._metrics.tokens.labels(self._name).inc(tokens)
-        self._metrics.padding.labels(self._name).inc(max(lengths) * len(lengths) - tokens)
-        self._metrics.truncated.labels(self._name).inc(sum(row.read.tokens.truncated for row in batch))
+    def _record(self, rows: list[Row], seconds: float) -> None:
+        lengths = [len(row) for row in rows]
+        longest, tokens = max(lengths), sum(lengths)
+        self._costs.observe(longest, tokens, seconds)
+        self._metrics.compute_seconds.observe(seconds)
+        self._metrics.batch_rows.observe(len(rows))
+        self._metrics.texts.inc(len(rows))
+        self._metrics.tokens.inc(tokens)
+        self._metrics.padding.inc(longest * len(rows) - tokens)
+        self._metrics.truncated.inc(sum(row.tokens.truncated for row in rows))
 
     def _post(self, call: Callable[..., None], *arguments: object) -> None:
         try:
@@ -268,10 +308,10 @@ class Batcher:
 
     # Answers, on the event loop.
 
-    def _deliver(self, batch: list[_Row], answers: list[Prediction]) -> None:
-        for row, answer in zip(batch, answers, strict=True):
-            request = row.request
-            request.answers[row.index] = answer
+    def _deliver(self, batch: list[_Text], answers: list[Prediction]) -> None:
+        for text, answer in zip(batch, answers, strict=True):
+            request = text.request
+            request.answers[text.index] = answer
             request.left -= 1
             if not request.left and not request.future.done():
                 request.future.set_result([found for found in request.answers if found is not None])
@@ -280,29 +320,3 @@ class Batcher:
         for request in requests:
             if not request.future.done():
                 request.future.set_exception(error())
-
-
-def form_batch(rows: list[_Row], *, max_tokens: int) -> tuple[list[_Row], list[_Row]]:
-    """The oldest row with those nearest to it in length, of at most `max_tokens` padded; and the rest, in order."""
-    if not rows:
-        return [], []
-    order = sorted(range(len(rows)), key=lambda index: len(rows[index]))
-    first = last = order.index(0)
-    while True:
-        shorter = order[first - 1] if first > 0 else None
-        longer = order[last + 1] if last + 1 < len(order) else None
-        oldest = len(rows[0])
-        take_shorter = longer is None or (
-            shorter is not None and oldest - len(rows[shorter]) <= len(rows[longer]) - oldest
-        )
-        candidate = shorter if take_shorter else longer
-        if candidate is None or _padded(rows, order[last], candidate, last - first + 2) > max_tokens:
-            break
-        first, last = (first - 1, last) if take_shorter else (first, last + 1)
-    chosen = set(order[first : last + 1])
-    batch = [row for index, row in enumerate(rows) if index in chosen]
-    return batch, [row for index, row in enumerate(rows) if index not in chosen]
-
-
-def _padded(rows: list[_Row], longest: int, candidate: int, count: int) -> int:
-    return max(len(rows[longest]), len(rows[candidate])) * count

@@ -1,9 +1,28 @@
 """Prometheus instruments. One set a process; the batcher and the routes write, `/metrics` reads."""
 
+from dataclasses import dataclass
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelMetrics:
+    """What a batcher writes."""
+
+    texts: Counter
+    tokens: Counter
+    padding: Counter
+    truncated: Counter
+    abandoned: Counter
+    late: Counter
+    batch_rows: Histogram
+    failures: Counter
+    waiting: Gauge
+    tokenize_seconds: Histogram
+    compute_seconds: Histogram
 
 
 class Metrics:
@@ -37,6 +56,22 @@ class Metrics:
         self.batch_rows = Histogram("lembra_batch_rows", "Rows a batch", model, registry=self.registry, buckets=ROWS)
         self.failures = Counter("lembra_batch_failures", "Batches that failed", model, registry=self.registry)
         self.waiting = Gauge("lembra_waiting_tokens", "Tokens admitted and not answered", model, registry=self.registry)
+
+    def of(self, model: str) -> ModelMetrics:
+        """The instruments of one model, looked up once."""
+        return ModelMetrics(
+            texts=self.texts.labels(model),
+            tokens=self.tokens.labels(model),
+            padding=self.padding.labels(model),
+            truncated=self.truncated.labels(model),
+            abandoned=self.dropped.labels(model, "abandoned"),
+            late=self.dropped.labels(model, "deadline"),
+            batch_rows=self.batch_rows.labels(model),
+            failures=self.failures.labels(model),
+            waiting=self.waiting.labels(model),
+            tokenize_seconds=self.stage_seconds.labels("tokenize"),
+            compute_seconds=self.stage_seconds.labels("compute"),
+        )
 
     def exposition(self) -> bytes:
         """The text format of Prometheus."""

@@ -9,7 +9,7 @@ from model import collate
 from model.calibration import Calibration, Floats, decisions, probabilities
 from model.config import ClassifierConfig
 from model.engine import Engine
-from model.errors import EngineError
+from model.errors import EngineError, TextError
 from model.ngrams import Ngrams
 from model.tokenization import Tokenization, Tokens
 
@@ -93,17 +93,24 @@ class Classifier:
         """Encode, score and name the best label of each text."""
         encoded = self.encode(texts, truncate=truncate)
         probs_NC = self.score(encoded)
-        return [self.prediction(row.tokens, probs_C) for row, probs_C in zip(encoded, probs_NC, strict=True)]
+        return self.predictions(encoded, probs_NC)
 
-    def prediction(self, tokens: Tokens, probs_C: Floats) -> Prediction:
-        """The answer for a tokenized text and its probabilities."""
-        best = int(probs_C.argmax())
-        given_C = decisions(probs_C[None], self.calibration, self.config.kind)[0]
-        return Prediction(
-            label=self.config.labels[best],
-            score=float(probs_C[best]),
-            labels=[self.config.labels[index] for index in np.flatnonzero(given_C)],
-            probs=probs_C.tolist(),
-            tokens=len(tokens.ids),
-            truncated=tokens.truncated,
-        )
+    def predictions(self, rows: Sequence[Row], probs_NC: Floats) -> list[Prediction]:
+        """The answers for tokenized rows and their probabilities."""
+        labels, best_N = self.config.labels, probs_NC.argmax(axis=1).tolist()
+        given_NC = decisions(probs_NC, self.calibration, self.config.kind).tolist()
+        return [
+            Prediction(
+                label=labels[best],
+                score=probs_C[best],
+                labels=[label for label, is_given in zip(labels, given_C, strict=True) if is_given],
+                probs=probs_C,
+                tokens=len(row),
+                truncated=row.tokens.truncated,
+            )
+            for row, best, given_C, probs_C in zip(rows, best_N, given_NC, probs_NC.tolist(), strict=True)
+        ]
+
+    def too_long(self, index: int) -> TextError:
+        """What is wrong with the text of that number, which would have to be cut."""
+        return self._tokenization.too_long(index)

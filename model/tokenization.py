@@ -68,19 +68,19 @@ class Tokenization:
         rows = [
             self._tokens(encoding.ids, cut=len(text) > limit) for encoding, text in zip(encodings, texts, strict=True)
         ]
-        if not truncate:
-            self._refuse_truncated(rows)
+        for index, row in enumerate(rows):
+            if row.truncated and not truncate:
+                raise self.too_long(index)
         return rows
 
     def _tokens(self, ids: list[int], *, cut: bool) -> Tokens:
         kept = np.asarray(ids[: self.max_tokens] or [UNKNOWN], dtype=np.int64)
         return Tokens(ids=kept, truncated=cut or len(ids) > self.max_tokens)
 
-    def _refuse_truncated(self, rows: list[Tokens]) -> None:
-        for index, row in enumerate(rows):
-            if row.truncated:
-                raise TextError(
-                    f"text {index} is longer than the {self.max_tokens:,} tokens (or "
-                    f"{self.max_tokens * CHARACTERS_PER_TOKEN:,} characters) that are read",
-                    index=index,
-                )
+    def too_long(self, index: int) -> TextError:
+        """What is wrong with the text of that number, which would have to be cut."""
+        return TextError(
+            f"text {index} is longer than the {self.max_tokens:,} tokens (or "
+            f"{self.max_tokens * CHARACTERS_PER_TOKEN:,} characters) that are read",
+            index=index,
+        )

@@ -1,13 +1,16 @@
 """app.batcher: each of these was a fault of a server that people use."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from app.batcher import LOOK_AHEAD
+from app.batcher import LONGEST_BATCH_S, LOOK_AHEAD, READ_CHARACTERS
 from app.errors import DeadlineExceeded, EngineFailed, Overloaded, ShuttingDown
+from model.calibration import Calibration, Floats
+from model.classifier import BATCH_TOKENS, Classifier, Row
 from model.errors import TextError
 from tests import tiny
 from tests.app.batching import IDS, LIMITS, A, B, C, ask, busy, outcomes, queued, serving
@@ -201,6 +204,71 @@ async def test_a_text_that_would_be_cut_is_refused_by_its_index() -> None:
             await batcher.classify([A, "long " * (tiny.MAX_TOKENS + 1)], truncate=False)
     assert caught.value.index == 1
     assert engine.rows == []
+
+
+class Reading(Classifier):
+    """The tiny classifier, which keeps what it was given to read together, and fails where a text says so."""
+
+    def __init__(self, engine: FakeEngine) -> None:
+        super().__init__(tiny.CONFIG, tiny.tokenization(), engine, Calibration())
+        self.together: list[int] = []
+
+    def encode(self, texts: Sequence[str], *, truncate: bool = True) -> list[Row]:
+        self.together.append(len(texts))
+        if "broken" in texts:
+            raise RuntimeError("broken")
+        return super().encode(texts, truncate=truncate)
+
+
+async def test_texts_are_read_together() -> None:
+    """Those of all requests that wait, at once."""
+    engine = FakeEngine()
+    reading = Reading(engine)
+    async with serving(engine, classifier=reading) as batcher:
+        async with busy(engine, batcher) as first:
+            others = [ask(batcher, A, B), ask(batcher, C)]
+            await queued(batcher, 3)
+        await outcomes(first, *others)
+    assert reading.together == [1, 3]
+
+
+async def test_a_huge_request_is_read_in_parts() -> None:
+    """Between which batches are computed: nobody waits until all of it is tokenized."""
+    engine = FakeEngine()
+    reading = Reading(engine)
+    async with serving(engine, classifier=reading) as batcher:
+        await batcher.classify(["good " * (READ_CHARACTERS // 8)] * 6)
+    assert reading.together == [2, 2, 2]
+    assert len(engine.batches) == 3
+
+
+async def test_a_fault_in_reading_reaches_what_was_read_with_it_and_no_other() -> None:
+    """An error that says nothing of the inside; the worker goes on."""
+    engine = FakeEngine()
+    async with serving(engine, classifier=Reading(engine)) as batcher:
+        (failed,) = await outcomes(ask(batcher, "broken"))
+        (answered,) = await outcomes(ask(batcher, A))
+        assert batcher.alive
+    assert isinstance(failed, EngineFailed)
+    assert "broken" not in str(failed)
+    assert len(answered) == 1
+
+
+async def test_a_batch_is_cut_where_it_would_take_too_long() -> None:
+    """By what batches of late took, and be it one: a row of a tenth of the limit, so ten are one batch."""
+    engine, clock = FakeEngine(), FakeClock()
+
+    class Timed(Reading):
+        def score(self, rows: Sequence[Row], *, batch_tokens: int = BATCH_TOKENS) -> Floats:
+            clock.now_s += LONGEST_BATCH_S / 10 * len(rows)
+            return super().score(rows, batch_tokens=batch_tokens)
+
+    async with serving(engine, clock=clock, classifier=Timed(engine)) as batcher:
+        await outcomes(ask(batcher, A))
+        await outcomes(ask(batcher, *[A] * 35))
+    sizes = [len(batch) for batch in engine.batches]
+    assert sum(sizes) == 36
+    assert max(sizes) in {9, 10}
 
 
 async def test_shutdown_answers_what_is_queued() -> None:

@@ -10,6 +10,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from app.schemas import ClassifyResponse
 from model import bundle
 from tests import tiny
 from tests.app.serving import LIMITS, app_of, client_of, engine_replaced
@@ -50,6 +51,15 @@ async def test_the_envelope_is_vllms(client: httpx.AsyncClient) -> None:
     assert found["model"] == tiny.NAME
     assert len(found["model_version"]) == 12
     assert found["usage"] == {"prompt_tokens": 12, "total_tokens": 12, "completion_tokens": 0}
+
+
+async def test_an_answer_is_what_the_schema_says(client: httpx.AsyncClient) -> None:
+    """It is written without its models; every field is there, of its type, and no other."""
+    found = await classify(client, input=TEXTS, top_k=2)
+    assert ClassifyResponse.model_validate(found, strict=True).model_dump() == found
+    assert [score["label"] for score in found["data"][0]["scores"]] == [
+        label for _, label in sorted(zip(found["data"][0]["probs"], tiny.LABELS, strict=True), reverse=True)[:2]
+    ]
 
 
 async def test_every_answer_has_its_own_id(client: httpx.AsyncClient) -> None:
@@ -251,7 +261,7 @@ async def test_a_client_that_leaves_while_it_waits_cancels_its_work(app: FastAPI
         await engine.begins()
         leaving = asyncio.ensure_future(call(app, events.get))
         events.put_nowait({"type": "http.request", "body": body, "more_body": False})
-        await until(lambda: len(batcher._rows) == 1)
+        await until(lambda: len(batcher._texts) == 1)
         events.put_nowait({"type": "http.disconnect"})
         await leaving
         engine.release.set()

@@ -1,0 +1,82 @@
+"""Which of the waiting rows are computed next, and what that will cost.
+
+Both are decided by rows' lengths alone; nothing here knows of requests, threads or clocks.
+"""
+
+import math
+from collections.abc import Callable, Sequence, Sized
+from typing import TypeVar
+
+import numpy as np
+
+Item = TypeVar("Item", bound=Sized)
+# (rows, tokens of the longest, tokens of all) of a batch -> whether it may be computed as one.
+Fits = Callable[[int, int, int], bool]
+
+# Weight of a batch in the fit, by each one that came after it: what a machine was like 200 batches ago says little.
+FORGETTING = 0.98
+# How far from 0 a factor must be shown to be. The first batch is laid to its tokens alone: to believe that a batch of
+# any size takes as long would be the dearer mistake.
+PRIOR = np.diag([1e-3, 1e-3, 1e-9])
+
+
+class CostModel:
+    """Seconds of a batch = c + a · the longest row's tokens + b · all rows' tokens, none of them negative.
+
+    c is what a call costs, a what a step of the recurrence does however many rows take it, b the arithmetic. Fitted by
+    least squares to the batches of late.
+    """
+
+    def __init__(self) -> None:
+        self._products = PRIOR.copy()
+        self._targets = np.zeros(3)
+        self._factors: tuple[float, float, float] = (0.0, 0.0, 0.0)
+
+    def observe(self, longest: int, tokens: int, seconds: float) -> None:
+        """Learn from a batch that was computed."""
+        features = np.asarray([1.0, longest, tokens])
+        self._products = FORGETTING * self._products + np.outer(features, features)
+        self._targets = FORGETTING * self._targets + seconds * features
+        self._factors = self._fitted()
+
+    def seconds(self, longest: int, tokens: int) -> float:
+        """What such a batch takes; 0 before anything was seen."""
+        c, a, b = self._factors
+        return c + a * longest + b * tokens
+
+    def _fitted(self) -> tuple[float, float, float]:
+        """Without the most negative factor, until none is."""
+        used = [0, 1, 2]
+        while True:
+            found = np.linalg.solve((self._products + PRIOR)[np.ix_(used, used)], self._targets[used])
+            if len(used) == 1 or found.min() >= 0:
+                break
+            used.pop(int(found.argmin()))
+        factors = np.zeros(3)
+        factors[used] = found.clip(min=0.0)
+        return float(factors[0]), float(factors[1]), float(factors[2])
+
+
+def form_batch(rows: Sequence[Item], fits: Fits) -> tuple[list[Item], list[Item]]:
+    """The oldest row with those nearest to it in length, as many as fit; and the rest, in order.
+
+    The oldest one is taken whether it fits or not, so that none waits for ever.
+    """
+    if not rows:
+        return [], []
+    lengths = [len(row) for row in rows]
+    order = sorted(range(len(rows)), key=lengths.__getitem__)
+    first = last = order.index(0)
+    oldest = tokens = lengths[0]
+    while first > 0 or last + 1 < len(order):
+        # The gap in length to the next shorter row, and to the next longer one.
+        below = oldest - lengths[order[first - 1]] if first > 0 else math.inf
+        above = lengths[order[last + 1]] - oldest if last + 1 < len(order) else math.inf
+        wider = (first - 1, last) if below <= above else (first, last + 1)
+        tokens += lengths[order[wider[0] if below <= above else wider[1]]]
+        if not fits(wider[1] - wider[0] + 1, lengths[order[wider[1]]], tokens):
+            break
+        first, last = wider
+    chosen = set(order[first : last + 1])
+    batch = [row for index, row in enumerate(rows) if index in chosen]
+    return batch, [row for index, row in enumerate(rows) if index not in chosen]

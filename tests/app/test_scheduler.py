@@ -1,0 +1,93 @@
+"""app.scheduler: which of the waiting rows are computed next."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from app.scheduler import CostModel, Fits, form_batch
+
+
+def within(max_tokens: int) -> Fits:
+    """So many tokens, with padding."""
+    return lambda rows, longest, tokens: rows * longest <= max_tokens
+
+
+def lengths_of(rows: Sequence[Sequence[int]]) -> list[int]:
+    return [len(row) for row in rows]
+
+
+@pytest.mark.parametrize("oldest", [1, 7, 50, 400])
+def test_a_batch_holds_the_oldest_row(oldest: int) -> None:
+    """Rows that fit together better may not make an old one starve, not even one above the limit by itself."""
+    batch, _ = form_batch([[0] * oldest, *[[0] * 6] * 30], within(100))
+    assert len(batch[0]) == oldest
+
+
+@pytest.mark.parametrize("max_tokens", [1, 40, 100, 1000])
+def test_a_batch_stays_within_its_padded_tokens(max_tokens: int) -> None:
+    """Padding counts: it is computed like text. A row above the limit goes alone."""
+    rows = [[0] * length for length in (12, 3, 40, 12, 1, 90, 13, 11, 7)]
+    batch, _ = form_batch(rows, within(max_tokens))
+    assert len(batch) == 1 or max(lengths_of(batch)) * len(batch) <= max_tokens
+
+
+def test_a_batch_is_of_similar_lengths() -> None:
+    """Of what waits, the rows nearest to the oldest in length are taken: least padding."""
+    rows = [[0] * length for length in (12, 3, 40, 12, 1, 90, 13, 11, 7)]
+    batch, _ = form_batch(rows, within(13 * 4))
+    assert sorted(lengths_of(batch)) == [11, 12, 12, 13]
+
+
+def test_what_is_left_keeps_its_order() -> None:
+    """No row is lost or taken twice, and the next batch begins with the row that is the oldest then."""
+    rows = [[number] * length for number, length in enumerate((5, 90, 5, 1, 80, 5, 2))]
+    batch, rest = form_batch(rows, within(15))
+    assert [row[0] for row in batch] == [0, 2, 5]
+    assert [row[0] for row in rest] == [1, 3, 4, 6]
+
+
+def test_nothing_waiting_is_no_batch() -> None:
+    """All that waited may have left."""
+    assert form_batch([], within(10)) == ([], [])
+
+
+@pytest.mark.parametrize("limit", [5, 30, 200])
+def test_what_fits_is_asked_of_rows_longest_and_tokens(limit: int) -> None:
+    """Of the batch as it would be."""
+    asked = []
+
+    def fits(rows: int, longest: int, tokens: int) -> bool:
+        asked.append((rows, longest, tokens))
+        return tokens <= limit
+
+    batch, _ = form_batch([[0] * length for length in (4, 9, 4, 3, 70, 5)], fits)
+    sizes = lengths_of(batch)
+    assert sum(sizes) <= limit or len(sizes) == 1
+    assert all(longest * rows >= tokens >= longest for rows, longest, tokens in asked)
+    assert asked[0] == (2, 4, 8)
+
+
+def test_costs_are_learnt_from_batches() -> None:
+    """A call, a step and a token, from batches of different shapes."""
+    costs = CostModel()
+    assert costs.seconds(100, 1000) == 0
+    for longest in (5, 20, 80, 300):
+        for rows in (1, 7, 30):
+            costs.observe(longest, longest * rows, 0.002 + 1e-4 * longest + 1e-5 * longest * rows)
+    assert costs.seconds(50, 500) == pytest.approx(0.002 + 0.005 + 0.005, rel=0.02)
+
+
+def test_what_costs_nothing_takes_no_time_off() -> None:
+    """Noise must not make a longer batch a cheaper one."""
+    costs = CostModel()
+    for longest, seconds in ((10, 0.01), (20, 0.009), (40, 0.011), (80, 0.008), (160, 0.007)):
+        costs.observe(longest, longest, seconds)
+    assert costs.seconds(1000, 1000) >= costs.seconds(10, 10) > 0
+
+
+def test_a_machine_that_has_become_slower_is_believed() -> None:
+    """Batches of long ago count for little."""
+    costs = CostModel()
+    for seconds in [0.001] * 500 + [0.004] * 500:
+        costs.observe(10, 100, seconds)
+    assert costs.seconds(10, 100) == pytest.approx(0.004, rel=0.01)

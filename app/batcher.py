@@ -30,6 +30,8 @@ READ_CHARACTERS = 1 << 16
 # A batch is cut where it would take longer: who comes then waits for its end. A batch of 20 ms is as fast a text as one
 # of a second.
 LONGEST_BATCH_S = 0.02
+# Short texts go before long ones, until one has waited for so long; then it goes by age.
+OVERTAKEN_S = 0.05
 LONGEST_RETRY_S = 60
 
 
@@ -45,12 +47,13 @@ class Limits:
 class _Request:
     """One client's texts. Lives on the event loop; the worker reads, and sets `given_up` alone."""
 
-    __slots__ = ("answers", "deadline", "future", "given_up", "left", "truncate")
+    __slots__ = ("answers", "arrived", "deadline", "future", "given_up", "left", "truncate")
 
-    def __init__(self, size: int, deadline: float, *, truncate: bool) -> None:
+    def __init__(self, size: int, arrived: float, deadline: float, *, truncate: bool) -> None:
         self.future: asyncio.Future[list[Prediction]] = asyncio.get_running_loop().create_future()
         self.answers: list[Prediction | None] = [None] * size
         self.left = size
+        self.arrived = arrived
         self.deadline = deadline
         self.truncate = truncate
         self.given_up = False
@@ -125,7 +128,8 @@ class Batcher:
         if not self.alive:
             raise self._refusal()
         within_s = self._limits.deadline_s if deadline_s is None else deadline_s
-        request = _Request(len(texts), self._clock() + within_s, truncate=truncate)
+        now = self._clock()
+        request = _Request(len(texts), now, now + within_s, truncate=truncate)
         estimate = self._admit(texts)
         try:
             async with asyncio.timeout(within_s):
@@ -204,9 +208,7 @@ class Batcher:
                 live, expired = self._live_texts()
             self._computing_since = self._clock()
             self._read(live)
-            batch, _ = form_batch(
-                [text for text in live if text.row is not None and not text.request.abandoned], self._fits
-            )
+            batch = self._next([text for text in live if text.row is not None and not text.request.abandoned])
             taken = set(map(id, batch))
             with self._wake:
                 self._texts.extendleft(text for text in reversed(live) if id(text) not in taken)
@@ -269,6 +271,16 @@ class Batcher:
         for text in texts:
             text.request.given_up = True
         self._post(self._fail, [text.request for text in texts], lambda: error)
+
+    def _next(self, texts: list[_Text]) -> list[_Text]:
+        """The next batch of these, which are rows and in the order in which they came: around the shortest of them, or
+        around the oldest, if that was overtaken for long enough.
+        """
+        if not texts:
+            return []
+        waited_s = self._clock() - texts[0].request.arrived
+        around = 0 if waited_s > OVERTAKEN_S else min(range(len(texts)), key=lambda number: len(texts[number]))
+        return form_batch(texts, self._fits, around=around)[0]
 
     def _fits(self, rows: int, longest: int, tokens: int) -> bool:
         padded = rows * longest

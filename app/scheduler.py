@@ -13,6 +13,10 @@ Item = TypeVar("Item", bound=Sized)
 # (rows, tokens of the longest, tokens of all) of a batch -> whether it may be computed as one.
 Fits = Callable[[int, int, int], bool]
 
+# The longest row of a batch has at most so many times the shortest one's tokens, and so many more: a short text must
+# not wait for the end of a long one's thousand steps because it happened to wait beside it. With 32 more, batches were
+# so small that everybody waited longer.
+LIKE_TIMES, LIKE_MORE = 2, 160
 # Weight of a batch in the fit, by each one that came after it: what a machine was like 200 batches ago says little.
 FORGETTING = 0.98
 # How far from 0 a factor must be shown to be. The first batch is laid to its tokens alone: to believe that a batch of
@@ -57,24 +61,25 @@ class CostModel:
         return float(factors[0]), float(factors[1]), float(factors[2])
 
 
-def form_batch(rows: Sequence[Item], fits: Fits) -> tuple[list[Item], list[Item]]:
-    """The oldest row with those nearest to it in length, as many as fit; and the rest, in order.
+def form_batch(rows: Sequence[Item], fits: Fits, *, around: int = 0) -> tuple[list[Item], list[Item]]:
+    """The row of that number with those nearest to it in length, as many as are alike and fit; and the rest, in order.
 
-    The oldest one is taken whether it fits or not, so that none waits for ever.
+    That row itself is taken whether it fits or not, so that none waits for ever.
     """
     if not rows:
         return [], []
     lengths = [len(row) for row in rows]
     order = sorted(range(len(rows)), key=lengths.__getitem__)
-    first = last = order.index(0)
-    oldest = tokens = lengths[0]
+    first = last = order.index(around)
+    middle = tokens = lengths[around]
     while first > 0 or last + 1 < len(order):
         # The gap in length to the next shorter row, and to the next longer one.
-        below = oldest - lengths[order[first - 1]] if first > 0 else math.inf
-        above = lengths[order[last + 1]] - oldest if last + 1 < len(order) else math.inf
+        below = middle - lengths[order[first - 1]] if first > 0 else math.inf
+        above = lengths[order[last + 1]] - middle if last + 1 < len(order) else math.inf
         wider = (first - 1, last) if below <= above else (first, last + 1)
-        tokens += lengths[order[wider[0] if below <= above else wider[1]]]
-        if not fits(wider[1] - wider[0] + 1, lengths[order[wider[1]]], tokens):
+        shortest, longest = (lengths[order[end]] for end in wider)
+        tokens += shortest if below <= above else longest
+        if longest > LIKE_TIMES * shortest + LIKE_MORE or not fits(wider[1] - wider[0] + 1, longest, tokens):
             break
         first, last = wider
     chosen = set(order[first : last + 1])

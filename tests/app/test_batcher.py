@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from app.batcher import LONGEST_BATCH_S, LOOK_AHEAD, READ_CHARACTERS
+from app.batcher import LONGEST_BATCH_S, LOOK_AHEAD, OVERTAKEN_S, READ_CHARACTERS
 from app.errors import DeadlineExceeded, EngineFailed, Overloaded, ShuttingDown
 from model.calibration import Calibration, Floats
 from model.classifier import BATCH_TOKENS, Classifier, Row
@@ -194,6 +194,22 @@ async def test_a_row_keeps_its_turn() -> None:
             await queued(batcher, LOOK_AHEAD + 51)
         await outcomes(many, last)
     assert engine.rows[-1] == [tiny.WORDS.index("bad")]
+
+
+async def test_short_texts_go_first_until_a_long_one_has_waited_long() -> None:
+    """A long one is overtaken for some moments, and not for ever."""
+    engine, clock = FakeEngine(), FakeClock()
+    async with serving(engine, limits=replace(LIMITS, batch_tokens=1), clock=clock) as batcher:
+        async with busy(engine, batcher) as first:
+            others = [ask(batcher, text) for text in (C, A, B)]
+            await queued(batcher, 3)
+        await outcomes(first, *others)
+        async with busy(engine, batcher) as first:
+            others = [ask(batcher, text) for text in (C, A, B)]
+            await queued(batcher, 3)
+            clock.now_s += 2 * OVERTAKEN_S
+        await outcomes(first, *others)
+    assert engine.rows == [IDS[text] for text in (A, A, B, C, A, C, A, B)]
 
 
 async def test_a_text_that_would_be_cut_is_refused_by_its_index() -> None:

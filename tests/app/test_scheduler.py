@@ -16,11 +16,21 @@ def lengths_of(rows: Sequence[Sequence[int]]) -> list[int]:
     return [len(row) for row in rows]
 
 
-@pytest.mark.parametrize("oldest", [1, 7, 50, 400])
-def test_a_batch_holds_the_oldest_row(oldest: int) -> None:
-    """Rows that fit together better may not make an old one starve, not even one above the limit by itself."""
-    batch, _ = form_batch([[0] * oldest, *[[0] * 6] * 30], within(100))
-    assert len(batch[0]) == oldest
+@pytest.mark.parametrize("length", [1, 7, 50, 400])
+@pytest.mark.parametrize("around", [0, 17, 30])
+def test_a_batch_holds_the_row_that_it_is_made_around(length: int, around: int) -> None:
+    """Rows that fit together better may not make it starve, not even one above the limit by itself."""
+    rows = [[0] * 6] * 30
+    batch, _ = form_batch([*rows[:around], [0] * length, *rows[around:]], within(100), around=around)
+    assert length in lengths_of(batch)
+
+
+def test_a_short_row_is_not_computed_beside_a_long_one() -> None:
+    """Whichever the batch is made around, and however much would fit: it would wait for the other's end."""
+    rows = [[0] * length for length in (500, 40, 480, 20, 35)]
+    short, _ = form_batch(rows, within(10_000), around=3)
+    long, _ = form_batch(rows, within(10_000), around=0)
+    assert (sorted(lengths_of(short)), sorted(lengths_of(long))) == ([20, 35, 40], [480, 500])
 
 
 @pytest.mark.parametrize("max_tokens", [1, 40, 100, 1000])

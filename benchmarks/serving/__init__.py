@@ -1,0 +1,1 @@
+"""The server under load, next to a FastAPI that computes nothing: `python -m benchmarks.serving`."""

@@ -1,0 +1,149 @@
+"""Loads, each of which ends by itself: closed loops by wrk, and an open loop of our own.
+
+In an open loop requests arrive when they arrive, whatever has become of those before (Poisson arrivals); a latency is
+counted from the moment at which its request should have been sent.
+"""
+
+import asyncio
+import json
+import os
+import random
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from benchmarks.serving.servers import on
+
+SCRIPT = Path(__file__).parent / "wrk.lua"
+END = b"\r\n\r\n"
+LENGTH = re.compile(rb"content-length: (\d+)", re.IGNORECASE)
+RETRY_AFTER = re.compile(rb"retry-after: (\d+)", re.IGNORECASE)
+
+
+def body(texts: str | Sequence[str]) -> str:
+    """Of a request."""
+    return json.dumps({"input": texts if isinstance(texts, str) else list(texts)})
+
+
+def closed(port: int, bodies: Sequence[str], *, connections: int, seconds: float, cores: Sequence[int]) -> Any:
+    """What wrk found: requests, seconds, failed, and latencies in ms."""
+    if shutil.which("wrk") is None:
+        raise SystemExit("error: wrk is not installed: apt-get install wrk")
+    with tempfile.NamedTemporaryFile("w", suffix=".jsonl") as file:
+        file.write("".join(f"{one}\n" for one in bodies))
+        file.flush()
+        asked = ["wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "--timeout", "30s", "-s", str(SCRIPT)]
+        done = subprocess.run(
+            [*on(cores), *asked, f"http://127.0.0.1:{port}"],
+            env=os.environ | {"BODIES": file.name},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """One request of an open loop."""
+
+    kind: str
+    status: int
+    latency_s: float  # from when it should have been sent
+    retry_after_s: int | None
+    sent: bytes
+
+
+class Connection(asyncio.Protocol):
+    """One request at a time: as little as a client can be, so that the server is what is measured."""
+
+    def __init__(self) -> None:
+        self.waiting: asyncio.Future[bytes] | None = None
+        self.lost = False
+        self._transport: asyncio.Transport | None = None
+        self._data = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none of its children
+
+    def data_received(self, data: bytes) -> None:
+        self._data += data
+        end = self._data.find(END)
+        if end < 0:
+            return
+        length = LENGTH.search(self._data, 0, end)
+        if self.waiting and length and len(self._data) >= end + len(END) + int(length[1]):
+            self.waiting.set_result(self._data[:end])
+            self._data = b""
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.lost = True
+        if self.waiting and not self.waiting.done():
+            self.waiting.set_exception(error or ConnectionResetError())
+
+    async def ask(self, request: bytes) -> bytes:
+        """The head of the answer."""
+        assert self._transport is not None
+        self.waiting = asyncio.get_running_loop().create_future()
+        self._transport.write(request)
+        return await self.waiting
+
+
+async def opened(
+    port: int, arrivals: Sequence[tuple[float, str, str]], *, most_connections: int = 4000
+) -> list[Answered]:
+    """Send each (second, kind, body) at its time; what became of all. A connection is made where none is free."""
+    loop = asyncio.get_running_loop()
+    free: list[Connection] = []
+    limit = asyncio.Semaphore(most_connections)
+    start = loop.time()
+
+    async def one(second: float, kind: str, content: str) -> Answered:
+        request = _request(content)
+        async with limit:
+            # A server closes what is idle for some seconds.
+            while free and free[-1].lost:
+                free.pop()
+            if free:
+                connection = free.pop()
+            else:
+                _, connection = await loop.create_connection(Connection, "127.0.0.1", port)
+            head = await connection.ask(request)
+        free.append(connection)
+        retry = RETRY_AFTER.search(head)
+        latency = loop.time() - start - second
+        return Answered(kind, int(head[9:12]), latency, int(retry[1]) if retry else None, request)
+
+    tasks = []
+    for second, kind, content in arrivals:
+        if (wait := start + second - loop.time()) > 0:
+            await asyncio.sleep(wait)
+        tasks.append(asyncio.ensure_future(one(second, kind, content)))
+    return list(await asyncio.gather(*tasks))
+
+
+def poisson(
+    kinds: Sequence[tuple[str, float, Sequence[str]]], *, rate: float, seconds: float, seed: int
+) -> list[tuple[float, str, str]]:
+    """Arrivals at `rate` a second, each of a kind drawn by its share, with the bodies of a kind in turn."""
+    draw, now = random.Random(seed), 0.0
+    sent = dict.fromkeys((name for name, _, _ in kinds), 0)
+    found = []
+    while (now := now + draw.expovariate(rate)) < seconds:
+        name, _, bodies = draw.choices(kinds, weights=[share for _, share, _ in kinds])[0]
+        found.append((now, name, bodies[sent[name] % len(bodies)]))
+        sent[name] += 1
+    return found
+
+
+def _request(content: str) -> bytes:
+    data = content.encode()
+    head = (
+        f"POST /classify HTTP/1.1\r\nHost: it\r\nContent-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n"
+    )
+    return head.encode() + data

@@ -22,6 +22,7 @@ from benchmarks.serving.servers import on
 SCRIPT = Path(__file__).parent / "wrk.lua"
 END = b"\r\n\r\n"
 LENGTH = re.compile(rb"content-length: (\d+)", re.IGNORECASE)
+LOST = b"HTTP/1.1 000"  # in place of the head of an answer
 RETRY_AFTER = re.compile(rb"retry-after: (\d+)", re.IGNORECASE)
 
 
@@ -53,7 +54,7 @@ class Answered:
     """One request of an open loop."""
 
     kind: str
-    status: int
+    status: int  # 0 where the connection was lost
     latency_s: float  # from when it should have been sent
     retry_after_s: int | None
     sent: bytes
@@ -64,7 +65,6 @@ class Connection(asyncio.Protocol):
 
     def __init__(self) -> None:
         self.waiting: asyncio.Future[bytes] | None = None
-        self.lost = False
         self._transport: asyncio.Transport | None = None
         self._data = b""
 
@@ -82,13 +82,19 @@ class Connection(asyncio.Protocol):
             self._data = b""
 
     def connection_lost(self, error: Exception | None) -> None:
-        self.lost = True
+        self._transport = None
         if self.waiting and not self.waiting.done():
             self.waiting.set_exception(error or ConnectionResetError())
 
+    def close(self) -> None:
+        """Where it isn't yet."""
+        if self._transport is not None:
+            self._transport.close()
+
     async def ask(self, request: bytes) -> bytes:
-        """The head of the answer."""
-        assert self._transport is not None
+        """The head of the answer. Raises: ConnectionError."""
+        if self._transport is None:
+            raise ConnectionResetError
         self.waiting = asyncio.get_running_loop().create_future()
         self._transport.write(request)
         return await self.waiting
@@ -103,18 +109,28 @@ async def opened(
     limit = asyncio.Semaphore(most_connections)
     start = loop.time()
 
+    async def sent(request: bytes) -> bytes:
+        """The head of the answer. A server closes what was idle for some seconds: then on another connection."""
+        while free:
+            connection = free.pop()
+            try:
+                head = await connection.ask(request)
+            except ConnectionError:
+                continue
+            free.append(connection)
+            return head
+        try:
+            _, connection = await loop.create_connection(Connection, "127.0.0.1", port)
+            head = await connection.ask(request)
+        except ConnectionError:
+            return LOST
+        free.append(connection)
+        return head
+
     async def one(second: float, kind: str, content: str) -> Answered:
         request = _request(content)
         async with limit:
-            # A server closes what is idle for some seconds.
-            while free and free[-1].lost:
-                free.pop()
-            if free:
-                connection = free.pop()
-            else:
-                _, connection = await loop.create_connection(Connection, "127.0.0.1", port)
-            head = await connection.ask(request)
-        free.append(connection)
+            head = await sent(request)
         retry = RETRY_AFTER.search(head)
         latency = loop.time() - start - second
         return Answered(kind, int(head[9:12]), latency, int(retry[1]) if retry else None, request)
@@ -124,7 +140,11 @@ async def opened(
         if (wait := start + second - loop.time()) > 0:
             await asyncio.sleep(wait)
         tasks.append(asyncio.ensure_future(one(second, kind, content)))
-    return list(await asyncio.gather(*tasks))
+    found = list(await asyncio.gather(*tasks))
+    for connection in free:
+        connection.close()
+    await asyncio.sleep(0)
+    return found
 
 
 def poisson(

@@ -35,6 +35,8 @@ train: dev
 bench: dev
 	$(BIN)/python -m benchmarks.agreement
 	$(BIN)/python -m benchmarks.load
+	$(BIN)/python -m benchmarks.engine
+	$(BIN)/python -m benchmarks.serving
 
 # On a CPU with AVX-512: without it torch has no LSTM in bfloat16.
 reproduce: dev

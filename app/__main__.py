@@ -35,7 +35,9 @@ def serve(*, workers: int = 1) -> None:
         host=chosen.host,
         port=chosen.port,
         workers=workers,
-        http="app.protocol:Protocol",
+        # httptools drops the body of a request that offers `Upgrade: h2c`, as Java's HttpClient does (uvicorn#2722),
+        # and bounds no header; h11 does both, for 0.2 ms a request.
+        http="h11",
         ws="none",
         access_log=False,  # /metrics counts; a line a request costs more than a short text
         log_config=LOGGING,

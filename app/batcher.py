@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from app.errors import DeadlineExceeded, EngineFailed, Overloaded, ShuttingDown
 from app.metrics import Metrics
@@ -30,6 +31,13 @@ READ_CHARACTERS = 1 << 16
 # A batch is cut where it would take longer: who comes then waits for its end. A batch of 20 ms is as fast a text as one
 # of a second.
 LONGEST_BATCH_S = 0.02
+# A row that takes longer by itself may have others beside it, for so many times what it takes.
+LONGEST_TIMES = 2
+# More is refused where what waits would take longer than this share of the deadline: who is admitted late is computed
+# for nothing.
+QUEUE_SHARE = 0.8
+# Weight of a batch in the speed of late, by each one that came after it.
+FORGETTING = 0.98
 # Short texts go before long ones, until one has waited for so long; then it goes by age.
 OVERTAKEN_S = 0.05
 LONGEST_RETRY_S = 60
@@ -104,7 +112,9 @@ class Batcher:
         self._ended = ""  # why no more is taken on
         self._waiting_tokens = 0  # on the event loop only
         self._pending: set[_Request] = set()  # on the event loop only
-        self._costs = CostModel()  # the worker's, which the event loop asks
+        self._costs = CostModel()  # the worker's
+        # Of late, tokens as admission counts them; the worker's, read by the event loop.
+        self._done_tokens = self._done_s = 0.0
         self._computing_since: float | None = None
         self._worker = threading.Thread(target=self._work, name=f"engine-{name}", daemon=True)
         self._worker.start()
@@ -153,25 +163,30 @@ class Batcher:
 
     def _admit(self, texts: Sequence[str]) -> int:
         """Tokens counted for these texts, estimated before any work is done; a lone request always fits."""
-        longest = self._classifier.config.max_tokens
-        estimate = sum(min(len(text) // CHARACTERS_PER_TOKEN + 1, longest) for text in texts)
-        if self._waiting_tokens and self._waiting_tokens + estimate > self._limits.waiting_tokens:
+        estimate = sum(map(self._estimate, texts))
+        limit = self._limits.waiting_tokens
+        if self._done_s and self._done_tokens:
+            limit = min(limit, int(QUEUE_SHARE * self._limits.deadline_s * self._done_tokens / self._done_s))
+        if self._waiting_tokens and self._waiting_tokens + estimate > limit:
             retry_s = self._retry_after_s()
             raise Overloaded(
                 f"about {self._waiting_tokens:,} tokens are waiting and this request has about {estimate:,}; "
-                f"the limit is {self._limits.waiting_tokens:,}: retry in {retry_s} s",
+                f"the limit is {limit:,}: retry in {retry_s} s",
                 headers={"Retry-After": str(retry_s)},
             )
         self._count(estimate)
         return estimate
+
+    def _estimate(self, text: str) -> int:
+        return min(len(text) // CHARACTERS_PER_TOKEN + 1, self._classifier.config.max_tokens)
 
     def _count(self, tokens: int) -> None:
         self._waiting_tokens += tokens
         self._metrics.waiting.set(self._waiting_tokens)
 
     def _retry_after_s(self) -> int:
-        """Whole seconds until what waits is done, as batches of late were; 1 before anything was measured."""
-        seconds = self._costs.seconds(0, self._waiting_tokens)
+        """Whole seconds until what waits is done at the speed of late; 1 before anything was measured."""
+        seconds = self._waiting_tokens * self._done_s / self._done_tokens if self._done_tokens else 0.0
         return min(max(1, math.ceil(seconds)), LONGEST_RETRY_S)
 
     def _refusal(self) -> ShuttingDown:
@@ -205,18 +220,25 @@ class Batcher:
                     self._wake.wait()
                 if not self._texts:
                     return
-                live, expired = self._live_texts()
-            self._computing_since = self._clock()
-            self._read(live)
-            batch = self._next([text for text in live if text.row is not None and not text.request.abandoned])
-            taken = set(map(id, batch))
-            with self._wake:
-                self._texts.extendleft(text for text in reversed(live) if id(text) not in taken)
-            if expired:
-                self._post(self._fail, [text.request for text in expired], self._expired)
-            if batch:
-                self._compute(batch)
-            self._computing_since = None
+            self._round()
+
+    def _round(self) -> None:
+        """One batch of what waits. A method, so that nothing of it is held while the next is waited for."""
+        with self._wake:
+            live, expired = self._live_texts()
+        started = self._computing_since = self._clock()
+        self._read(live)
+        batch = self._next([text for text in live if text.row is not None and not text.request.abandoned])
+        taken = set(map(id, batch))
+        with self._wake:
+            self._texts.extendleft(text for text in reversed(live) if id(text) not in taken)
+        if expired:
+            self._post(self._fail, [text.request for text in expired], self._expired)
+        if batch:
+            self._compute(batch)
+        self._done_tokens = FORGETTING * self._done_tokens + sum(self._estimate(text.text) for text in batch)
+        self._done_s = FORGETTING * self._done_s + self._clock() - started
+        self._computing_since = None
 
     def _live_texts(self) -> tuple[list[_Text], list[_Text]]:
         """The first texts that still want an answer, taken from the queue; and those whose deadline is past."""
@@ -257,20 +279,31 @@ class Batcher:
         try:
             rows = self._classifier.encode([text.text for text in texts])
         except Exception:
-            logger.exception("model %s: %d texts could not be tokenized", self._name, len(texts))
-            self._give_up(texts, EngineFailed("the texts of this request could not be read"))
+            self._tokenize_apart(texts)
             return
         for text, row in zip(texts, rows, strict=True):
             text.row = row
             if row.tokens.truncated and not text.request.truncate and not text.request.abandoned:
-                self._give_up([text], self._classifier.too_long(text.index))
+                self._give_up([text], partial(self._classifier.too_long, text.index))
         self._metrics.tokenize_seconds.observe(self._clock() - started)
 
-    def _give_up(self, texts: Sequence[_Text], error: Exception) -> None:
+    def _tokenize_apart(self, texts: list[_Text]) -> None:
+        """After a fault: each request's by themselves, so that it reaches that one's alone."""
+        by_request: dict[_Request, list[_Text]] = {}
+        for text in texts:
+            by_request.setdefault(text.request, []).append(text)
+        if len(by_request) > 1:
+            for its in by_request.values():
+                self._tokenize(its)
+            return
+        logger.exception("model %s: %d texts could not be tokenized", self._name, len(texts))
+        self._give_up(texts, lambda: EngineFailed("the texts of this request could not be read"))
+
+    def _give_up(self, texts: Sequence[_Text], error: Callable[[], Exception]) -> None:
         """Compute nothing more of these texts' requests, and have them told so."""
         for text in texts:
             text.request.given_up = True
-        self._post(self._fail, [text.request for text in texts], lambda: error)
+        self._post(self._fail, [text.request for text in texts], error)
 
     def _next(self, texts: list[_Text]) -> list[_Text]:
         """The next batch of these, which are rows and in the order in which they came: around the shortest of them, or
@@ -283,8 +316,9 @@ class Batcher:
         return form_batch(texts, self._fits, around=around)[0]
 
     def _fits(self, rows: int, longest: int, tokens: int) -> bool:
+        longest_s = max(LONGEST_BATCH_S, LONGEST_TIMES * self._costs.seconds(longest, longest))
         padded = rows * longest
-        return padded <= self._limits.batch_tokens and self._costs.seconds(longest, tokens) <= LONGEST_BATCH_S
+        return padded <= self._limits.batch_tokens and self._costs.seconds(longest, tokens) <= longest_s
 
     def _compute(self, batch: list[_Text]) -> None:
         """Score one batch and post the answers. Whatever goes wrong reaches the batch's rows, and no others."""
@@ -296,7 +330,7 @@ class Batcher:
         except Exception:
             logger.exception("model %s: a batch of %d rows failed", self._name, len(batch))
             self._metrics.failures.inc()
-            self._give_up(batch, EngineFailed("the batch of this request could not be computed"))
+            self._give_up(batch, lambda: EngineFailed("the batch of this request could not be computed"))
             return
         self._record(rows, self._clock() - started)
         self._post(self._deliver, batch, answers)

@@ -272,8 +272,15 @@ async def unless_client_leaves(request: Request, work: Coroutine[Any, Any, Answe
     """The result of `work`; when the client leaves first, the work is cancelled. Raises: ClientLeft."""
     task = asyncio.current_task()
     assert task is not None, "a request is a task"
+    waiting = True
+
+    def cancel(left: asyncio.Future[None]) -> None:
+        # Not where it left in the turn in which the answer came: what is done with that is not to be cancelled.
+        if waiting and not left.cancelled():
+            task.cancel()
+
     leaving = asyncio.ensure_future(_disconnect(request))
-    leaving.add_done_callback(lambda left: None if left.cancelled() else task.cancel())
+    leaving.add_done_callback(cancel)
     try:
         return await work
     except asyncio.CancelledError:
@@ -282,6 +289,7 @@ async def unless_client_leaves(request: Request, work: Coroutine[Any, Any, Answe
             raise ClientLeft from None
         raise
     finally:
+        waiting = False
         leaving.cancel()
 
 

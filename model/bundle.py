@@ -17,7 +17,7 @@ from model import files
 from model.calibration import Calibration
 from model.classifier import Classifier
 from model.config import NGRAMS, WEIGHTS, ClassifierConfig
-from model.engine import Device, Engine, candidates
+from model.engine import Device, Engine, candidates, portable
 from model.errors import BundleError
 from model.files import Manifest
 from model.ngrams import CHARACTERS_PER_TOKEN, Ngrams
@@ -34,9 +34,6 @@ REPORT = "report.json"
 # What decides an answer; a bundle's version is made from these alone, of those that it has.
 DECISIVE = (CONFIG, WEIGHTS, TOKENIZER, CALIBRATION, NGRAMS)
 REQUIRED = (CONFIG, WEIGHTS, TOKENIZER, CALIBRATION, GRAPH, PROBES, REPORT)
-# Probabilities may differ by this much between engines, machines and library versions: float32 sums in another order by
-# 1e-6, our own engine's integers by 2e-4 at most on a thousand real texts.
-PROBE_TOLERANCE = 1e-3
 
 
 class Probe(BaseModel):
@@ -135,8 +132,7 @@ class Bundle:
 
     def check(self) -> None:
         """Load into onnxruntime, the engine that every CPU has. Raises: BundleError."""
-        *_, portable = candidates("cpu", self.config.network, weights=self.weights, graph=self.graph)
-        self.classifier_on(portable)
+        self.classifier_on(portable(weights=self.weights, graph=self.graph))
 
     def classifier_on(self, engine: Engine) -> Classifier:
         """The classifier on a given engine, with the probes replayed. Raises: BundleError."""
@@ -170,11 +166,13 @@ class Bundle:
         for number, probe in enumerate(self.probes.probes):
             found = np.asarray(classifier.predict([probe.text])[0].probs)
             expected = np.asarray(probe.probs)
-            if found.shape != expected.shape or not np.allclose(found, expected, rtol=0, atol=PROBE_TOLERANCE):
+            if found.shape != expected.shape or not np.allclose(
+                found, expected, rtol=0, atol=classifier.engine.tolerance
+            ):
                 raise BundleError(
                     f"{self.path / PROBES}: probe {number} gives {found.round(6).tolist()} "
                     f"on {classifier.engine.name}; {expected.round(6).tolist()} was recorded, "
-                    f"and {PROBE_TOLERANCE} is allowed"
+                    f"and {classifier.engine.tolerance} is allowed"
                 )
 
 

@@ -4,12 +4,13 @@ import ctypes
 import importlib.util
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Literal, Protocol
 
 from model.calibration import Floats
 from model.collate import Batch
 from model.config import NetworkConfig
-from model.errors import DeviceError
+from model.errors import BundleError, DeviceError
 
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -18,6 +19,7 @@ class Engine(Protocol):
     """A network in memory. `scores` may be called from any one thread at a time."""
 
     name: str
+    tolerance: float  # how far a probability may be from the recorded one, for its arithmetic
 
     def scores(self, batch: Batch) -> Floats:
         """Logits (B, C), float32, in the order of the batch's rows."""
@@ -43,10 +45,17 @@ def candidates(
 
     threads = threads or cores()
     if engine_native.can_serve(config):
-        yield engine_native.NativeEngine(config, weights, threads=threads)
+        # Weights that it can't take are left to the next one, which says what is wrong with them, if anything.
+        with suppress(BundleError):
+            yield engine_native.NativeEngine(config, weights, threads=threads)
+    yield portable(weights=weights, graph=graph, threads=threads)
+
+
+def portable(*, weights: bytes, graph: bytes, threads: int = 0) -> Engine:
+    """onnxruntime, which every CPU can run. Raises: BundleError."""
     from model.engine_onnx import OnnxEngine
 
-    yield OnnxEngine(graph, weights, threads=threads)
+    return OnnxEngine(graph, weights, threads=threads)
 
 
 def cores() -> int:

@@ -35,6 +35,9 @@ LARGEST_WEIGHT = 2**15 - 1
 # Of the table of input products, once every word has been met. Memory is taken as words are; at the default sizes all
 # of them come to 123 MB.
 LARGEST_TABLE = 2**30
+# Of the looked-up input products, by a bound that is several times the truth; sentiment-en comes to 0.006. One word of
+# a far larger vector, which may be in no probe, must not be answered wrongly.
+COARSEST_INPUT = 0.02
 # Of one direction: torch's names in the file, and the library's.
 PARTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 ARRAYS = ("recurrent", "scale", "input", "bias", "table", "table_scale")
@@ -78,10 +81,12 @@ def can_serve(config: NetworkConfig) -> bool:
 class NativeEngine:
     """logits_BC of a batch, on the CPU, in 16-bit integers. An answer is the same, to the bit, in any batch."""
 
+    tolerance = 1e-3  # 2e-4 at most on a thousand real texts
+
     def __init__(self, config: NetworkConfig, weights: bytes, *, threads: int) -> None:
         """For a network that it `can_serve`. `weights` is the safetensors file; `threads` for one batch.
 
-        Raises: BundleError if the weights don't fit the network.
+        Raises: BundleError if the weights don't fit the network, or 16 bits might be too few for them.
         """
         found = library()
         assert found is not None, "can_serve says whether there is one"
@@ -157,6 +162,8 @@ def _arrays(config: NetworkConfig, weights: bytes) -> dict[str, Array]:
         _check(config, found)
     except (safetensors.SafetensorError, KeyError, ValueError) as error:
         raise BundleError(f"{WEIGHTS} doesn't fit the network of config.json: {error!r}") from error
+    if (step := _coarsest(config, found)) > COARSEST_INPUT:
+        raise BundleError(f"{WEIGHTS}: input products may be in steps of {step:.2g}; {COARSEST_INPUT} is the limit")
     arrays: dict[str, Array] = {
         "embedding": found["embedding.weight"],
         "head": np.ascontiguousarray(found["head.weight"], dtype=np.float32),
@@ -184,6 +191,21 @@ def _check(config: NetworkConfig, found: dict[str, Array]) -> None:
             raise ValueError(f"{name} has shape {found[name].shape}; {shape} was expected")
         if not np.isfinite(found[name]).all():
             raise ValueError(f"{name} has a value that is no number")
+
+
+def _coarsest(config: NetworkConfig, found: dict[str, Array]) -> float:
+    """What a step of an integer in the table may come to: by the longest vector and the longest row of weights."""
+    longest = np.linalg.norm(found["embedding.weight"].astype(np.float64), axis=1).max()
+    rows = max(
+        np.linalg.norm(found[f"lstm.{d}.weight_ih_l0"].astype(np.float64), axis=1).max()
+        for d in range(config.directions)
+    )
+    biases = max(
+        np.abs(found[f"lstm.{d}.{name}_l0"].astype(np.float64)).max()
+        for d in range(config.directions)
+        for name in ("bias_ih", "bias_hh")
+    )
+    return float((longest * rows + 2 * biases) / LARGEST_WEIGHT)
 
 
 def _direction(config: NetworkConfig, parts: dict[str, Floats]) -> dict[str, Array]:

@@ -19,6 +19,8 @@ onnxruntime.disable_telemetry_events()
 class OnnxEngine:
     """logits_BC of a batch, on the CPU. Inputs of the graph: `ids` int64 (B, T), `lengths` int64 (B)."""
 
+    tolerance = 1e-4  # sums in another order, on another machine: 1e-6
+
     def __init__(self, graph: bytes, weights: bytes, *, threads: int = 0) -> None:
         """`graph` points into `weights`, the safetensors file; `threads` for one batch, 0 takes one a core.
 

@@ -14,6 +14,8 @@ from model.network import Network
 class TorchEngine:
     """logits_BC of a batch; `device` is "cpu" or "cuda"."""
 
+    tolerance = 1e-4  # as onnxruntime's; TF32 on a GPU
+
     def __init__(self, config: NetworkConfig, weights: bytes, *, device: str) -> None:
         """Raises: BundleError if the weights don't fit the network, DeviceError if there is no such device."""
         if device == "cuda" and not torch.cuda.is_available():

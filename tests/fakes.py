@@ -26,6 +26,7 @@ class FakeEngine:
     """Logits that depend on a row's ids alone. It keeps what it computed, and does what a test asks of it."""
 
     name = "fake"
+    tolerance = 0.0
 
     def __init__(self) -> None:
         self.batches: list[list[list[int]]] = []  # ids, without padding, of every batch

@@ -20,6 +20,7 @@ from typing import Any, cast
 from benchmarks.serving.servers import on
 
 SCRIPT = Path(__file__).parent / "wrk.lua"
+PATIENCE_S = 60
 END = b"\r\n\r\n"
 LENGTH = re.compile(rb"content-length: (\d+)", re.IGNORECASE)
 LOST = b"HTTP/1.1 000"  # in place of the head of an answer
@@ -130,7 +131,10 @@ async def opened(
     async def one(second: float, kind: str, content: str) -> Answered:
         request = _request(content)
         async with limit:
-            head = await sent(request)
+            try:
+                head = await asyncio.wait_for(sent(request), PATIENCE_S)
+            except (OSError, TimeoutError):  # no more sockets, or a server that says nothing
+                head = LOST
         retry = RETRY_AFTER.search(head)
         latency = loop.time() - start - second
         return Answered(kind, int(head[9:12]), latency, int(retry[1]) if retry else None, request)

@@ -27,7 +27,16 @@ class Recipe:
 
 
 OURS = Recipe("lembra", ("-m", "app"), {"LEMBRA_PORT": "{port}", "LEMBRA_DEVICE": "cpu"})
-UVICORN = ("-m", "uvicorn", "benchmarks.serving.noop:app", "--port", "{port}", "--log-level", "warning")
+UVICORN = (
+    "-m",
+    "uvicorn",
+    "benchmarks.serving.noop:app",
+    "--port",
+    "{port}",
+    "--log-level",
+    "warning",
+    "--no-access-log",
+)
 NOOP = Recipe("no-op FastAPI", UVICORN)
 
 

@@ -270,6 +270,56 @@ async def test_a_fault_in_reading_reaches_what_was_read_with_it_and_no_other() -
     assert len(answered) == 1
 
 
+async def test_a_fault_in_reading_reaches_its_request_alone() -> None:
+    """Though texts of others were read with it."""
+    engine = FakeEngine()
+    async with serving(engine, classifier=Reading(engine)) as batcher:
+        async with busy(engine, batcher) as first:
+            others = [ask(batcher, A), ask(batcher, B, "broken"), ask(batcher, C)]
+            await queued(batcher, 4)
+        _, before, failed, behind = await outcomes(first, *others)
+    assert isinstance(failed, EngineFailed)
+    assert [len(before), len(behind)] == [1, 1]
+
+
+async def test_where_a_row_alone_takes_long_it_has_others_beside_it() -> None:
+    """What a call costs is shared, and so is a step: batches of one would never end a queue."""
+    engine, clock = FakeEngine(), FakeClock()
+
+    class Constant(Reading):
+        def score(self, rows: Sequence[Row], *, batch_tokens: int = BATCH_TOKENS) -> Floats:
+            clock.now_s += 1.5 * LONGEST_BATCH_S
+            return super().score(rows, batch_tokens=batch_tokens)
+
+    async with serving(engine, clock=clock, classifier=Constant(engine)) as batcher:
+        for _ in range(5):
+            await outcomes(ask(batcher, A))
+        await outcomes(ask(batcher, *[A] * 200))
+    assert len(engine.batches) < 5 + 20
+
+
+async def test_what_could_not_be_done_before_its_deadline_is_refused() -> None:
+    """By the speed of late; Retry-After says when what waits is done."""
+    engine, clock = FakeEngine(), FakeClock()
+
+    class Slow(Reading):
+        def score(self, rows: Sequence[Row], *, batch_tokens: int = BATCH_TOKENS) -> Floats:
+            clock.now_s += 1.0 * len(rows)
+            return super().score(rows, batch_tokens=batch_tokens)
+
+    limits = replace(LIMITS, deadline_s=100)
+    async with serving(engine, limits=limits, clock=clock, classifier=Slow(engine)) as batcher:
+        await outcomes(ask(batcher, A))
+        await engine.begins()
+        async with busy(engine, batcher) as first:
+            waiting = ask(batcher, *[A] * 20)
+            await queued(batcher, 20)
+            (refused,) = await outcomes(ask(batcher, *[A] * 70))
+        await outcomes(first, waiting)
+    assert isinstance(refused, Overloaded)
+    assert refused.headers["Retry-After"] == "21"
+
+
 async def test_a_batch_is_cut_where_it_would_take_too_long() -> None:
     """By what batches of late took, and be it one: a row of a tenth of the limit, so ten are one batch."""
     engine, clock = FakeEngine(), FakeClock()

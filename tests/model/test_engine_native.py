@@ -120,12 +120,28 @@ def test_weights_of_zero_and_tiny_ones_are_no_division_by_zero() -> None:
     assert np.allclose(native.scores(given), onnx.scores(given), rtol=0, atol=AGREEMENT)
 
 
-@pytest.mark.parametrize("scale", [10.0, 1000.0])
-def test_huge_weights_give_numbers(scale: float) -> None:
-    """Gates far beyond where they saturate."""
+@pytest.mark.parametrize("bias", [-200.0, -60.0, 60.0, 200.0])
+@pytest.mark.parametrize("gate", range(4))
+def test_gates_far_beyond_where_they_saturate_agree(gate: int, bias: float) -> None:
+    """Open or shut: an exponential that overflowed would show."""
     shape = config(4, 16, 2)
-    native, _ = engines(shape, tensors(shape, scale=scale))
-    assert np.isfinite(native.scores(batch([30, 2, 11]))).all()
+    found = tensors(shape)
+    found["lstm.0.bias_ih_l0"].reshape(4, -1)[gate] = bias
+    native, onnx = engines(shape, found)
+    given = batch([30, 2, 11])
+    assert np.allclose(native.scores(given), onnx.scores(given), rtol=0, atol=AGREEMENT)
+
+
+@pytest.mark.parametrize("factor", [1e3, 1e20])
+def test_a_word_whose_vector_is_far_larger_is_left_to_onnxruntime(factor: float) -> None:
+    """Its input product would be in steps too coarse, or no number, whether a probe has that word or not."""
+    shape = config(4, 16, 2)
+    found = tensors(shape)
+    found["embedding.weight"][7] *= factor
+    weights = safetensors.numpy.save(found)
+    with pytest.raises(BundleError, match="input products may be in steps of"):
+        NativeEngine(shape, weights, threads=1)
+    assert "onnxruntime" in next(candidates("cpu", shape, weights=weights, graph=to_onnx(shape, weights))).name
 
 
 @pytest.mark.parametrize("name", ["embedding.weight", "head.bias", "lstm.1.weight_hh_l0", "lstm.0.bias_ih_l0"])

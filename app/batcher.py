@@ -16,7 +16,7 @@ from functools import partial
 
 from app.errors import DeadlineExceeded, EngineFailed, Overloaded, ShuttingDown
 from app.metrics import Metrics
-from app.scheduler import CostModel, form_batch
+from app.scheduler import CostModel, Speed, form_batch
 from model.classifier import Classifier, Prediction, Row
 
 logger = logging.getLogger("lembra")
@@ -36,8 +36,6 @@ LONGEST_TIMES = 2
 # More is refused where what waits would take longer than this share of the deadline: who is admitted late is computed
 # for nothing.
 QUEUE_SHARE = 0.8
-# Weight of a batch in the speed of late, by each one that came after it.
-FORGETTING = 0.98
 # Short texts go before long ones, until one has waited for so long; then it goes by age.
 OVERTAKEN_S = 0.05
 LONGEST_RETRY_S = 60
@@ -113,8 +111,7 @@ class Batcher:
         self._waiting_tokens = 0  # on the event loop only
         self._pending: set[_Request] = set()  # on the event loop only
         self._costs = CostModel()  # the worker's
-        # Of late, tokens as admission counts them; the worker's, read by the event loop.
-        self._done_tokens = self._done_s = 0.0
+        self._speed = Speed()  # in tokens as admission counts them; the worker's, which the event loop asks
         self._computing_since: float | None = None
         self._worker = threading.Thread(target=self._work, name=f"engine-{name}", daemon=True)
         self._worker.start()
@@ -164,14 +161,13 @@ class Batcher:
     def _admit(self, texts: Sequence[str]) -> int:
         """Tokens counted for these texts, estimated before any work is done; a lone request always fits."""
         estimate = sum(map(self._estimate, texts))
-        limit = self._limits.waiting_tokens
-        if self._done_s and self._done_tokens:
-            limit = min(limit, int(QUEUE_SHARE * self._limits.deadline_s * self._done_tokens / self._done_s))
-        if self._waiting_tokens and self._waiting_tokens + estimate > limit:
-            retry_s = self._retry_after_s()
+        waiting, limits = self._waiting_tokens, self._limits
+        then, longest_s = self._speed.seconds(waiting + estimate), QUEUE_SHARE * limits.deadline_s
+        if waiting and (waiting + estimate > limits.waiting_tokens or then > longest_s):
+            retry_s = min(max(1, math.ceil(self._speed.seconds(waiting))), LONGEST_RETRY_S)
             raise Overloaded(
-                f"about {self._waiting_tokens:,} tokens are waiting and this request has about {estimate:,}; "
-                f"the limit is {limit:,}: retry in {retry_s} s",
+                f"about {waiting:,} tokens are waiting and this request has about {estimate:,}, {then:.0f} s of work; "
+                f"the limits are {limits.waiting_tokens:,} tokens and {longest_s:g} s: retry in {retry_s} s",
                 headers={"Retry-After": str(retry_s)},
             )
         self._count(estimate)
@@ -183,11 +179,6 @@ class Batcher:
     def _count(self, tokens: int) -> None:
         self._waiting_tokens += tokens
         self._metrics.waiting.set(self._waiting_tokens)
-
-    def _retry_after_s(self) -> int:
-        """Whole seconds until what waits is done at the speed of late; 1 before anything was measured."""
-        seconds = self._waiting_tokens * self._done_s / self._done_tokens if self._done_tokens else 0.0
-        return min(max(1, math.ceil(seconds)), LONGEST_RETRY_S)
 
     def _refusal(self) -> ShuttingDown:
         return ShuttingDown(f"model {self._name!r} takes no more requests: {self._ended or 'its engine hangs'}")
@@ -236,8 +227,7 @@ class Batcher:
             self._post(self._fail, [text.request for text in expired], self._expired)
         if batch:
             self._compute(batch)
-        self._done_tokens = FORGETTING * self._done_tokens + sum(self._estimate(text.text) for text in batch)
-        self._done_s = FORGETTING * self._done_s + self._clock() - started
+        self._speed.observe(sum(self._estimate(text.text) for text in batch), self._clock() - started)
         self._computing_since = None
 
     def _live_texts(self) -> tuple[list[_Text], list[_Text]]:
@@ -313,7 +303,7 @@ class Batcher:
             return []
         waited_s = self._clock() - texts[0].request.arrived
         around = 0 if waited_s > OVERTAKEN_S else min(range(len(texts)), key=lambda number: len(texts[number]))
-        return form_batch(texts, self._fits, around=around)[0]
+        return form_batch(texts, self._fits, around=around)
 
     def _fits(self, rows: int, longest: int, tokens: int) -> bool:
         longest_s = max(LONGEST_BATCH_S, LONGEST_TIMES * self._costs.seconds(longest, longest))

@@ -17,7 +17,7 @@ Fits = Callable[[int, int, int], bool]
 # not wait for the end of a long one's thousand steps because it happened to wait beside it. With 32 more, batches were
 # so small that everybody waited longer.
 LIKE_TIMES, LIKE_MORE = 2, 160
-# Weight of a batch in the fit, by each one that came after it: what a machine was like 200 batches ago says little.
+# Weight of a batch, by each one that came after it: what a machine was like 200 batches ago says little.
 FORGETTING = 0.98
 # How far from 0 a factor must be shown to be. The first batch is laid to its tokens alone: to believe that a batch of
 # any size takes as long would be the dearer mistake.
@@ -32,7 +32,7 @@ class CostModel:
     """
 
     def __init__(self) -> None:
-        self._products = PRIOR.copy()
+        self._products = np.zeros((3, 3))
         self._targets = np.zeros(3)
         self._factors: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
@@ -61,13 +61,28 @@ class CostModel:
         return float(factors[0]), float(factors[1]), float(factors[2])
 
 
-def form_batch(rows: Sequence[Item], fits: Fits, *, around: int = 0) -> tuple[list[Item], list[Item]]:
-    """The row of that number with those nearest to it in length, as many as are alike and fit; and the rest, in order.
+class Speed:
+    """Work done in a second of late: what an answer cost, all that there is to do for it included."""
+
+    def __init__(self) -> None:
+        self._work = self._seconds = 0.0
+
+    def observe(self, work: float, seconds: float) -> None:
+        """Learn from what was done."""
+        self._work = FORGETTING * self._work + work
+        self._seconds = FORGETTING * self._seconds + seconds
+
+    def seconds(self, work: float) -> float:
+        """What so much work takes; 0 before any was seen."""
+        done = self._work
+        return work * self._seconds / done if done else 0.0
+
+
+def form_batch(rows: Sequence[Item], fits: Fits, *, around: int = 0) -> list[Item]:
+    """The row of that number with those nearest to it in length, as many as are alike and fit; in their order.
 
     That row itself is taken whether it fits or not, so that none waits for ever.
     """
-    if not rows:
-        return [], []
     lengths = [len(row) for row in rows]
     order = sorted(range(len(rows)), key=lengths.__getitem__)
     first = last = order.index(around)
@@ -82,6 +97,4 @@ def form_batch(rows: Sequence[Item], fits: Fits, *, around: int = 0) -> tuple[li
         if longest > LIKE_TIMES * shortest + LIKE_MORE or not fits(wider[1] - wider[0] + 1, longest, tokens):
             break
         first, last = wider
-    chosen = set(order[first : last + 1])
-    batch = [row for index, row in enumerate(rows) if index in chosen]
-    return batch, [row for index, row in enumerate(rows) if index not in chosen]
+    return [rows[index] for index in sorted(order[first : last + 1])]

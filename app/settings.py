@@ -32,9 +32,9 @@ class Settings(BaseSettings):
     max_body_bytes: Annotated[Count, Field(description="of one request")] = 8 * 2**20
     max_texts: Annotated[Count, Field(description="of one request")] = 2048
     max_characters: Annotated[Count, Field(description="of one text")] = 100_000
-    max_waiting_tokens: Annotated[Count, Field(description="admitted and not answered; more is refused with 429")] = (
-        1_000_000
-    )
+    max_waiting_tokens: Annotated[
+        Count, Field(description="admitted and not answered; more, or more than most of the deadline's work, gets 429")
+    ] = 1_000_000
     max_batch_tokens: Annotated[Count, Field(description="padded tokens of one batch")] = 8192
     deadline_s: Annotated[float, Field(gt=0, le=DAY_S, description="for one request, from its admission")] = 30.0
     drain_s: Annotated[

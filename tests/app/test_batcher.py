@@ -122,7 +122,7 @@ async def test_a_full_queue_refuses_at_once() -> None:
             assert not first.done()
         await outcomes(first)
     assert isinstance(refused, Overloaded)
-    assert "the limit is 5" in str(refused)
+    assert "the limits are 5 tokens and" in str(refused)
     assert int(refused.headers["Retry-After"]) >= 1
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from app.scheduler import CostModel, Fits, form_batch
+from app.scheduler import CostModel, Fits, Speed, form_batch
 
 
 def within(max_tokens: int) -> Fits:
@@ -21,15 +21,15 @@ def lengths_of(rows: Sequence[Sequence[int]]) -> list[int]:
 def test_a_batch_holds_the_row_that_it_is_made_around(length: int, around: int) -> None:
     """Rows that fit together better may not make it starve, not even one above the limit by itself."""
     rows = [[0] * 6] * 30
-    batch, _ = form_batch([*rows[:around], [0] * length, *rows[around:]], within(100), around=around)
+    batch = form_batch([*rows[:around], [0] * length, *rows[around:]], within(100), around=around)
     assert length in lengths_of(batch)
 
 
 def test_a_short_row_is_not_computed_beside_a_long_one() -> None:
     """Whichever the batch is made around, and however much would fit: it would wait for the other's end."""
     rows = [[0] * length for length in (500, 40, 480, 20, 35)]
-    short, _ = form_batch(rows, within(10_000), around=3)
-    long, _ = form_batch(rows, within(10_000), around=0)
+    short = form_batch(rows, within(10_000), around=3)
+    long = form_batch(rows, within(10_000), around=0)
     assert (sorted(lengths_of(short)), sorted(lengths_of(long))) == ([20, 35, 40], [480, 500])
 
 
@@ -37,28 +37,21 @@ def test_a_short_row_is_not_computed_beside_a_long_one() -> None:
 def test_a_batch_stays_within_its_padded_tokens(max_tokens: int) -> None:
     """Padding counts: it is computed like text. A row above the limit goes alone."""
     rows = [[0] * length for length in (12, 3, 40, 12, 1, 90, 13, 11, 7)]
-    batch, _ = form_batch(rows, within(max_tokens))
+    batch = form_batch(rows, within(max_tokens))
     assert len(batch) == 1 or max(lengths_of(batch)) * len(batch) <= max_tokens
 
 
 def test_a_batch_is_of_similar_lengths() -> None:
     """Of what waits, the rows nearest to the oldest in length are taken: least padding."""
     rows = [[0] * length for length in (12, 3, 40, 12, 1, 90, 13, 11, 7)]
-    batch, _ = form_batch(rows, within(13 * 4))
+    batch = form_batch(rows, within(13 * 4))
     assert sorted(lengths_of(batch)) == [11, 12, 12, 13]
 
 
-def test_what_is_left_keeps_its_order() -> None:
-    """No row is lost or taken twice, and the next batch begins with the row that is the oldest then."""
+def test_a_batch_is_in_the_order_of_its_rows() -> None:
+    """Each once."""
     rows = [[number] * length for number, length in enumerate((5, 90, 5, 1, 80, 5, 2))]
-    batch, rest = form_batch(rows, within(15))
-    assert [row[0] for row in batch] == [0, 2, 5]
-    assert [row[0] for row in rest] == [1, 3, 4, 6]
-
-
-def test_nothing_waiting_is_no_batch() -> None:
-    """All that waited may have left."""
-    assert form_batch([], within(10)) == ([], [])
+    assert [row[0] for row in form_batch(rows, within(15))] == [0, 2, 5]
 
 
 @pytest.mark.parametrize("limit", [5, 30, 200])
@@ -70,7 +63,7 @@ def test_what_fits_is_asked_of_rows_longest_and_tokens(limit: int) -> None:
         asked.append((rows, longest, tokens))
         return tokens <= limit
 
-    batch, _ = form_batch([[0] * length for length in (4, 9, 4, 3, 70, 5)], fits)
+    batch = form_batch([[0] * length for length in (4, 9, 4, 3, 70, 5)], fits)
     sizes = lengths_of(batch)
     assert sum(sizes) <= limit or len(sizes) == 1
     assert all(longest * rows >= tokens >= longest for rows, longest, tokens in asked)
@@ -101,3 +94,12 @@ def test_a_machine_that_has_become_slower_is_believed() -> None:
     for seconds in [0.001] * 500 + [0.004] * 500:
         costs.observe(10, 100, seconds)
     assert costs.seconds(10, 100) == pytest.approx(0.004, rel=0.01)
+
+
+def test_speed_is_of_late() -> None:
+    """And unknown at first, which is no reason to refuse anybody."""
+    speed = Speed()
+    assert speed.seconds(100) == 0
+    for work in [10] * 500 + [100] * 500:
+        speed.observe(work, 2.0)
+    assert speed.seconds(100) == pytest.approx(2.0, rel=0.01)

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
@@ -31,6 +32,8 @@ from model.engine_onnx import OnnxEngine
 from training.data import SAMPLE
 
 ROWS = 64  # of a batch in the order of arrival
+# Between torch and onnxruntime in float32, of logits.
+AGREEMENT = 1e-3
 Work = Callable[[], object]
 
 
@@ -116,9 +119,10 @@ def packed(bundle: Bundle, classifier: Classifier, texts: Sequence[str]) -> Work
     for direction in range(network.directions):
         for name in ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0"):
             getattr(lstm, name + "_reverse" * direction).data.copy_(found[f"lstm.{direction}.{name}"])
-    table_VE, head = found["embedding.weight"].float(), found["head.weight"]
+    table_VE, head, bias = found["embedding.weight"].float(), found["head.weight"], found["head.bias"]
 
-    def work() -> None:
+    def work() -> Any:
+        logits = []
         with torch.inference_mode():
             for batch in arrival(classifier, texts):
                 lengths_B = torch.from_numpy(batch.lengths_B)
@@ -127,10 +131,16 @@ def packed(bundle: Bundle, classifier: Classifier, texts: Sequence[str]) -> Work
                     vectors_BTE, lengths_B, batch_first=True, enforce_sorted=False
                 )
                 states, (last_DBH, _) = lstm(given)
+                # Padding of -1 is never the highest, and is taken off the sum again.
                 states_BTX, _ = nn.utils.rnn.pad_packed_sequence(states, batch_first=True, padding_value=-1.0)
-                pooled = [states_BTX.amax(dim=1), states_BTX.sum(dim=1) / lengths_B[:, None], *last_DBH]
-                torch.softmax(torch.cat(pooled, dim=1) @ head.T, dim=1)
+                padding_B = states_BTX.shape[1] - lengths_B
+                mean_BX = (states_BTX.sum(dim=1) + padding_B[:, None]) / lengths_B[:, None]
+                pooled_BP = torch.cat([states_BTX.amax(dim=1), mean_BX, *last_DBH], dim=1)
+                logits.append(torch.addmm(bias, pooled_BP, head.T))
+        return torch.cat(logits).numpy()
 
+    if not np.allclose(work(), classifier.logits(classifier.encode(texts)), rtol=0, atol=AGREEMENT):
+        raise SystemExit("error: nn.LSTM on packed batches gives other answers: it isn't the same network")
     return work
 
 

@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -60,8 +61,8 @@ class Run:
 class Keep:
     """Finished work in a folder, a JSON file each; without a folder nothing is kept.
 
-    With `any_code` what other code made counts too: a table that takes days may be made over several, and says of which
-    commits its runs are.
+    With `any_code` what other code made counts too, the newest of it: a table that takes days may be made over several,
+    and says of which commits its runs are.
     """
 
     folder: Path | None = None
@@ -80,11 +81,12 @@ class Keep:
         work_name = f"{re.sub('[^a-z0-9_]+', '-', name.lower())}-{digest}"
         stem = f"{work_name}-{hashlib.sha256(code.encode()).hexdigest()[:8]}"
         path, scratch_folder = self.folder / f"{stem}.json", self.folder / f".{stem}"
-        others = sorted(self.folder.glob(f"{work_name}-*.json")) if self.any_code else []
-        for file in (path, *others):
-            if file.exists():
-                kept: Found = json.loads(file.read_text(encoding="utf-8"))
-                return kept
+        others = [] if path.exists() or not self.any_code else [*self.folder.glob(f"{work_name}-*.json")]
+        known: list[Found] = [
+            json.loads(file.read_text(encoding="utf-8")) for file in others or [path] if file.exists()
+        ]
+        if known:
+            return max(known, key=lambda found: str(found.get("ended", "")))  # the newest, where several are others'
         scratch_folder.mkdir(parents=True, exist_ok=True)
         found = work(scratch_folder)
         unfinished = scratch_folder / "kept.json"
@@ -151,6 +153,7 @@ def _train(run: Run, folder: Path, commit: str) -> Found:
         "train": report["data"]["splits"]["train"]["sha256"],
         "settings": report["settings"],
         "resumed": resumed,
+        "ended": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": commit,
         **machine.describe(),
         "arguments": run.arguments,

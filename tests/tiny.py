@@ -44,21 +44,26 @@ def tokenization(*, max_tokens: int = MAX_TOKENS) -> Tokenization:
 def weights(*, seed: int = 0) -> bytes:
     """The safetensors file of a network with the shape of CONFIG."""
     draw = np.random.default_rng(seed)
-    inputs, hidden, classes = NETWORK.embedding_size, NETWORK.hidden_size, NETWORK.classes
-    shapes = {
-        "embedding.weight": (NETWORK.vocabulary_size, inputs),
-        "head.weight": (classes, 3 * NETWORK.directions * hidden),
+    tensors = {name: draw.normal(size=size).astype(np.float32) for name, size in shapes(NETWORK).items()}
+    return safetensors.numpy.save({**tensors, "embedding.weight": tensors["embedding.weight"].astype(np.float16)})
+
+
+def shapes(network: NetworkConfig) -> dict[str, tuple[int, ...]]:
+    """Of each tensor in the file of such a network."""
+    inputs, hidden, classes = network.embedding_size, network.hidden_size, network.classes
+    found: dict[str, tuple[int, ...]] = {
+        "embedding.weight": (network.vocabulary_size, inputs),
+        "head.weight": (classes, 3 * network.directions * hidden),
         "head.bias": (classes,),
     }
-    for direction in range(NETWORK.directions):
-        shapes |= {
+    for direction in range(network.directions):
+        found |= {
             f"lstm.{direction}.weight_ih_l0": (4 * hidden, inputs),
             f"lstm.{direction}.weight_hh_l0": (4 * hidden, hidden),
             f"lstm.{direction}.bias_ih_l0": (4 * hidden,),
             f"lstm.{direction}.bias_hh_l0": (4 * hidden,),
         }
-    tensors = {name: draw.normal(size=size).astype(np.float32) for name, size in shapes.items()}
-    return safetensors.numpy.save({**tensors, "embedding.weight": tensors["embedding.weight"].astype(np.float16)})
+    return found
 
 
 def classifier(

@@ -41,6 +41,13 @@ def test_what_other_code_made_counts_where_it_may(tmp_path: Path) -> None:
     assert lenient.once("a", ["x"], lambda _: {}, code="new") == {"by": "new"}
 
 
+def test_of_several_that_other_code_made_the_newest_counts(tmp_path: Path) -> None:
+    """Whatever their names are."""
+    for code, ended in (("b", "2026-01-01"), ("a", "2026-03-01"), ("c", "2026-02-01")):
+        Keep(tmp_path).once("a", ["x"], lambda _, ended=ended: {"ended": ended}, code=code)
+    assert Keep(tmp_path, any_code=True).once("a", ["x"], lambda _: {}, code="new") == {"ended": "2026-03-01"}
+
+
 def test_without_a_folder_nothing_is_kept() -> None:
     """Each time it is done, in a folder that is gone afterwards."""
     times: list[Path] = []

@@ -15,6 +15,7 @@ from model.engine import candidates
 from model.engine_native import NativeEngine, can_serve, library
 from model.engine_onnx import OnnxEngine
 from model.errors import BundleError
+from tests import tiny
 from training.export import to_onnx
 
 pytestmark = pytest.mark.skipif(library() is None, reason="built without a C compiler, or this CPU has no AVX2")
@@ -36,24 +37,12 @@ def config(embedding: int, hidden: int, directions: int, *, classes: int = 3) ->
     )
 
 
-def tensors(shape: NetworkConfig, *, seed: int = 0, scale: float = 1.0) -> dict[str, Floats]:
-    """Weights of about the size of trained ones, times `scale`."""
-    draw = np.random.default_rng(seed)
-    inputs, hidden = shape.embedding_size, shape.hidden_size
-    sizes: dict[str, tuple[int, ...]] = {
-        "embedding.weight": (shape.vocabulary_size, inputs),
-        "head.weight": (shape.classes, 3 * shape.directions * hidden),
-        "head.bias": (shape.classes,),
-    }
-    for direction in range(shape.directions):
-        sizes |= {
-            f"lstm.{direction}.weight_ih_l0": (4 * hidden, inputs),
-            f"lstm.{direction}.weight_hh_l0": (4 * hidden, hidden),
-            f"lstm.{direction}.bias_ih_l0": (4 * hidden,),
-            f"lstm.{direction}.bias_hh_l0": (4 * hidden,),
-        }
+def tensors(shape: NetworkConfig) -> dict[str, Floats]:
+    """Weights of about the size of trained ones."""
+    draw = np.random.default_rng(0)
     return {
-        name: (scale * draw.normal(size=size) / np.sqrt(size[-1])).astype(np.float32) for name, size in sizes.items()
+        name: (draw.normal(size=size) / np.sqrt(size[-1])).astype(np.float32)
+        for name, size in tiny.shapes(shape).items()
     }
 
 

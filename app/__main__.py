@@ -11,6 +11,7 @@ from uvicorn.supervisors import Multiprocess
 
 from app import settings
 from app.errors import SettingsError
+from app.protocol import Protocol
 
 
 def serve(*, workers: int = 1) -> None:
@@ -35,9 +36,7 @@ def serve(*, workers: int = 1) -> None:
         host=chosen.host,
         port=chosen.port,
         workers=workers,
-        # httptools drops the body of a request that offers `Upgrade: h2c`, as Java's HttpClient does (uvicorn#2722),
-        # and bounds no header; h11 does both, for 0.2 ms a request.
-        http="h11",
+        http=Protocol,
         ws="none",
         access_log=False,  # /metrics counts; a line a request costs more than a short text
         log_config=LOGGING,

@@ -1,7 +1,7 @@
 """The application: load, check, warm up, serve, drain.
 
-uvicorn app.main:app           one process, settings from LEMBRA_*
-python -m app                  the same, and SIGTERM ends it with exit code 0
+python -m app                  settings from LEMBRA_*; SIGTERM ends it with exit code 0
+uvicorn app.main:app           the same under uvicorn's own parser; --http h11 where clients offer HTTP/2
 """
 
 import asyncio

@@ -1,0 +1,165 @@
+"""What a connection reads: messages as they were sent, however the stream is cut, and never without end."""
+
+import asyncio
+import random
+from typing import Any, NamedTuple
+
+import pytest
+from uvicorn import Config
+from uvicorn.server import ServerState
+
+from app.protocol import MOST_HEAD, Protocol
+
+pytestmark = pytest.mark.anyio
+
+OFFERS = (
+    b"",
+    b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAA\r\n",
+    b"UPGRADE: websocket\r\nconnection: keep-alive, upgrade\r\n",
+    b"Upgrade: h2c\r\n",
+)
+# Bodies that look like what stands around them.
+PIECES = b"abc \r\n:{}GET / HTTP/1.1\r\n\r\n"
+
+
+class Message(NamedTuple):
+    """What an application is given of a request."""
+
+    path: str
+    mark: bytes
+    body: bytes
+
+
+class Transport(asyncio.Transport):
+    """A socket of which nothing is sent."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = b""
+        self.closed = False
+
+    def write(self, data: Any) -> None:
+        self.written += data
+
+    def close(self) -> None:
+        self.closed = True
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def pause_reading(self) -> None:
+        pass
+
+    def resume_reading(self) -> None:
+        pass
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return default
+
+
+class Connection:
+    """A protocol, and an application that writes down what it is given."""
+
+    def __init__(self) -> None:
+        self.seen: list[Message] = []
+        config = Config(self._answer, interface="asgi3", ws="none", lifespan="off", access_log=False, log_config=None)
+        config.load()
+        self.transport = Transport()
+        self.protocol = Protocol(config, ServerState(), {})
+        self.protocol.connection_made(self.transport)
+
+    async def _answer(self, scope: Any, receive: Any, send: Any) -> None:
+        body, more = b"", True
+        while more:
+            message = await receive()
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
+        self.seen.append(Message(scope["path"], dict(scope["headers"])[b"mark"], body))
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def answered(self) -> list[Message]:
+        """What was seen once all is done that can be."""
+        for _ in range(200):
+            await asyncio.sleep(0)
+        return self.seen
+
+
+def drawn(rng: random.Random) -> tuple[Message, bytes]:
+    """A request, and its bytes: with an offer or without, its body by length or in chunks."""
+    message = Message(
+        f"/{rng.random()}", str(rng.random()).encode(), bytes(rng.choices(PIECES, k=rng.choice([0, 9, 300])))
+    )
+    head = b"POST %s HTTP/1.1\r\nHost: here\r\nMark: %s\r\n%s" % (
+        message.path.encode(),
+        message.mark,
+        rng.choice(OFFERS),
+    )
+    if rng.random() < 0.5:
+        return message, b"%sContent-Length: %d\r\n\r\n%s" % (head, len(message.body), message.body)
+    cut = rng.randrange(len(message.body) + 1)
+    chunks = [b"%x\r\n%s\r\n" % (len(part), part) for part in (message.body[:cut], message.body[cut:]) if part]
+    return message, b"%sTransfer-Encoding: chunked\r\n\r\n%s0\r\n\r\n" % (head, b"".join(chunks))
+
+
+@pytest.mark.parametrize("seed", range(50))
+async def test_every_message_is_read_as_it_was_sent(seed: int) -> None:
+    """Several on one connection, some with offers of another protocol, cut anywhere; each is answered once."""
+    rng = random.Random(seed)
+    messages, parts = zip(*(drawn(rng) for _ in range(rng.randrange(1, 6))), strict=True)
+    stream, connection = b"".join(parts), Connection()
+    while stream:
+        size = rng.choice([1, 3, 50, 1000, 100_000])
+        connection.protocol.data_received(stream[:size])
+        stream = stream[size:]
+        if rng.random() < 0.3:
+            await asyncio.sleep(0)
+    assert await connection.answered() == list(messages)
+    assert connection.transport.written.count(b"HTTP/1.1 200") == len(messages)
+    assert not connection.transport.closed
+
+
+@pytest.mark.parametrize(
+    ("begin", "more"),
+    [
+        (b"POST /", b"x" * 10_000),
+        (b"POST / HTTP/1.1\r\n", b"x" * 10_000),
+        (b"POST / HTTP/1.1\r\nA: ", b"x" * 10_000),
+        (b"POST / HTTP/1.1\r\n", b"a: b\r\n" * 1000),
+        (b"POST / HTTP/1.1\r\nMark: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", b"a: b\r\n" * 1000),
+        (b"POST / HTTP/1.1\r\nMark: 1\r\nTransfer-Encoding: chunked\r\n\r\n1;", b"x" * 10_000),
+    ],
+    ids=["path", "name", "value", "headers", "trailers", "chunk extension"],
+)
+async def test_what_never_ends_is_refused(begin: bytes, more: bytes) -> None:
+    """With 400 and the end of the connection, before twice the limit was read."""
+    connection = Connection()
+    read = 0
+    for part in (begin, *[more] * 20):
+        connection.protocol.data_received(part)
+        read += len(part)
+        if connection.transport.closed:
+            break
+    assert connection.transport.written.startswith(b"HTTP/1.1 400")
+    assert read < 2 * MOST_HEAD
+    await connection.answered()
+
+
+async def test_a_body_may_be_larger_than_any_head() -> None:
+    """It is the application that bounds bodies."""
+    body = b"x" * (5 * MOST_HEAD)
+    connection = Connection()
+    connection.protocol.data_received(b"POST / HTTP/1.1\r\nMark: 1\r\nContent-Length: %d\r\n\r\n" % len(body))
+    for start in range(0, len(body), 10_000):
+        connection.protocol.data_received(body[start : start + 10_000])
+    assert await connection.answered() == [Message("/", b"1", body)]
+
+
+@pytest.mark.parametrize("line", [b"CONNECT here:80 HTTP/1.1", b"no request", b"POST / HTTP/3.9", b"GET \xff HTTP/1.1"])
+async def test_what_is_no_request_of_ours_is_refused(line: bytes) -> None:
+    """A request to a proxy, and what isn't HTTP."""
+    connection = Connection()
+    connection.protocol.data_received(line + b"\r\nHost: here\r\n\r\n")
+    assert connection.transport.written.startswith(b"HTTP/1.1 400")
+    assert connection.transport.closed
+    assert await connection.answered() == []

@@ -1,7 +1,7 @@
 """Texts of many requests to batches of one engine, and their answers back.
 
 One worker thread reads texts and computes; the event loop admits, and sets the answers. No waiting window: the worker,
-when it is free, takes what waits. What the two sides share is behind one lock.
+when it is free, takes what waits, of each request in turn. What the two sides share is behind one lock.
 """
 
 import asyncio
@@ -9,14 +9,13 @@ import logging
 import math
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from app.errors import DeadlineExceeded, EngineFailed, Overloaded, ShuttingDown
 from app.metrics import Metrics
-from app.scheduler import CostModel, Speed, form_batch
+from app.scheduler import CostModel, Speed, form_batch, take_turns
 from model.classifier import Classifier, Prediction, Row
 
 logger = logging.getLogger("lembra")
@@ -36,7 +35,7 @@ LONGEST_TIMES = 2
 # More is refused where what waits would take longer than this share of the deadline: who is admitted late is computed
 # for nothing.
 QUEUE_SHARE = 0.8
-# Short texts go before long ones, until one has waited for so long; then it goes by age.
+# Short texts go before long ones; where the oldest has waited for so long, it has every other batch.
 OVERTAKEN_S = 0.05
 LONGEST_RETRY_S = 60
 
@@ -51,14 +50,15 @@ class Limits:
 
 
 class _Request:
-    """One client's texts. Lives on the event loop; the worker reads, and sets `given_up` alone."""
+    """One client's texts. Lives on the event loop; the worker reads, and writes `given_up` and `waiting`."""
 
-    __slots__ = ("answers", "arrived", "deadline", "future", "given_up", "left", "truncate")
+    __slots__ = ("answers", "arrived", "deadline", "future", "given_up", "left", "truncate", "waiting")
 
-    def __init__(self, size: int, arrived: float, deadline: float, *, truncate: bool) -> None:
+    def __init__(self, texts: Sequence[str], arrived: float, deadline: float, *, truncate: bool) -> None:
         self.future: asyncio.Future[list[Prediction]] = asyncio.get_running_loop().create_future()
-        self.answers: list[Prediction | None] = [None] * size
-        self.left = size
+        self.answers: list[Prediction | None] = [None] * len(texts)
+        self.left = len(texts)
+        self.waiting = {index: _Text(self, index, text) for index, text in enumerate(texts)}
         self.arrived = arrived
         self.deadline = deadline
         self.truncate = truncate
@@ -106,8 +106,10 @@ class Batcher:
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._wake = threading.Condition()
-        self._texts: deque[_Text] = deque()
+        self._arrived: list[_Request] = []
         self._ended = ""  # why no more is taken on
+        self._requests: list[_Request] = []  # the worker's, in the order in which they came
+        self._oldest_next = True  # the worker's
         self._waiting_tokens = 0  # on the event loop only
         self._pending: set[_Request] = set()  # on the event loop only
         self._costs = CostModel()  # the worker's
@@ -136,11 +138,13 @@ class Batcher:
             raise self._refusal()
         within_s = self._limits.deadline_s if deadline_s is None else deadline_s
         now = self._clock()
-        request = _Request(len(texts), now, now + within_s, truncate=truncate)
-        estimate = self._admit(texts)
+        estimate = sum(self.estimate(len(text)) for text in texts)
+        self.check_room(estimate)
+        request = _Request(texts, now, now + within_s, truncate=truncate)
+        self._count(estimate)
         try:
             async with asyncio.timeout(within_s):
-                self._enqueue(request, texts)
+                self._enqueue(request)
                 return await request.future
         except TimeoutError:
             raise DeadlineExceeded(f"no answer within the deadline of {self._limits.deadline_s:g} s") from None
@@ -158,23 +162,21 @@ class Batcher:
 
     # Admission, on the event loop.
 
-    def _admit(self, texts: Sequence[str]) -> int:
-        """Tokens counted for these texts, estimated before any work is done; a lone request always fits."""
-        estimate = sum(map(self._estimate, texts))
+    def check_room(self, tokens: int) -> None:
+        """Raises: Overloaded where so many more would be too much; a lone request always fits."""
         waiting, limits = self._waiting_tokens, self._limits
-        then, longest_s = self._speed.seconds(waiting + estimate), QUEUE_SHARE * limits.deadline_s
-        if waiting and (waiting + estimate > limits.waiting_tokens or then > longest_s):
+        then, longest_s = self._speed.seconds(waiting + tokens), QUEUE_SHARE * limits.deadline_s
+        if waiting and (waiting + tokens > limits.waiting_tokens or then > longest_s):
             retry_s = min(max(1, math.ceil(self._speed.seconds(waiting))), LONGEST_RETRY_S)
             raise Overloaded(
-                f"about {waiting:,} tokens are waiting and this request has about {estimate:,}, {then:.0f} s of work; "
+                f"about {waiting:,} tokens are waiting and this request has about {tokens:,}, {then:.0f} s of work; "
                 f"the limits are {limits.waiting_tokens:,} tokens and {longest_s:g} s: retry in {retry_s} s",
                 headers={"Retry-After": str(retry_s)},
             )
-        self._count(estimate)
-        return estimate
 
-    def _estimate(self, text: str) -> int:
-        return min(len(text) // CHARACTERS_PER_TOKEN + 1, self._classifier.config.max_tokens)
+    def estimate(self, characters: int) -> int:
+        """Tokens of a text, before any work is done."""
+        return min(characters // CHARACTERS_PER_TOKEN + 1, self._classifier.config.max_tokens)
 
     def _count(self, tokens: int) -> None:
         self._waiting_tokens += tokens
@@ -183,11 +185,11 @@ class Batcher:
     def _refusal(self) -> ShuttingDown:
         return ShuttingDown(f"model {self._name!r} takes no more requests: {self._ended or 'its engine hangs'}")
 
-    def _enqueue(self, request: _Request, texts: Sequence[str]) -> None:
+    def _enqueue(self, request: _Request) -> None:
         with self._wake:
             if self._ended:
                 raise self._refusal()
-            self._texts.extend(_Text(request, index, text) for index, text in enumerate(texts))
+            self._arrived.append(request)
             self._wake.notify()
         self._pending.add(request)
 
@@ -200,54 +202,54 @@ class Batcher:
             logger.critical("model %s: the worker died; /health/ready says so", self._name, exc_info=True)
             with self._wake:
                 self._ended = "its engine has stopped"
-                self._texts.clear()
+                self._arrived.clear()
             # Not the queue alone: rows that the worker had already taken are waited for as well.
             self._post(self._fail, self._pending, lambda: EngineFailed("the engine stopped working"))
 
     def _serve(self) -> None:
         while True:
             with self._wake:
-                while not self._texts and not self._ended:
+                while not self._arrived and not self._requests and not self._ended:
                     self._wake.wait()
-                if not self._texts:
-                    return
+                self._requests += self._arrived
+                self._arrived.clear()
+            if not self._requests:
+                return
             self._round()
 
     def _round(self) -> None:
         """One batch of what waits. A method, so that nothing of it is held while the next is waited for."""
-        with self._wake:
-            live, expired = self._live_texts()
         started = self._computing_since = self._clock()
-        self._read(live)
-        batch = self._next([text for text in live if text.row is not None and not text.request.abandoned])
-        taken = set(map(id, batch))
-        with self._wake:
-            self._texts.extendleft(text for text in reversed(live) if id(text) not in taken)
-        if expired:
-            self._post(self._fail, [text.request for text in expired], self._expired)
+        self._requests = self._live()
+        texts = take_turns([request.waiting.values() for request in self._requests], LOOK_AHEAD)
+        self._read(texts)
+        batch = self._next([text for text in texts if text.row is not None and not text.request.abandoned])
+        for text in batch:
+            del text.request.waiting[text.index]
         if batch:
             self._compute(batch)
-        self._speed.observe(sum(self._estimate(text.text) for text in batch), self._clock() - started)
+        self._speed.observe(sum(self.estimate(len(text.text)) for text in batch), self._clock() - started)
         self._computing_since = None
 
-    def _live_texts(self) -> tuple[list[_Text], list[_Text]]:
-        """The first texts that still want an answer, taken from the queue; and those whose deadline is past."""
-        live: list[_Text] = []
-        expired: list[_Text] = []
-        left = 0
+    def _live(self) -> list[_Request]:
+        """Those that still want an answer, of which something is left to compute; those whose deadline is past are told
+        so.
+        """
+        live: list[_Request] = []
+        expired: list[_Request] = []
         now = self._clock()
-        while self._texts and len(live) < LOOK_AHEAD:
-            text = self._texts.popleft()
+        for request in self._requests:
             # The deadline first: a client that was told so has its future done as well.
-            if text.request.deadline <= now:
-                expired.append(text)
-            elif text.request.abandoned:
-                left += 1
-            else:
-                live.append(text)
-        self._metrics.abandoned.inc(left)
-        self._metrics.late.inc(len(expired))
-        return live, expired
+            if request.deadline <= now:
+                expired.append(request)
+                self._metrics.late.inc(len(request.waiting))
+            elif request.abandoned:
+                self._metrics.abandoned.inc(len(request.waiting))
+            elif request.waiting:
+                live.append(request)
+        if expired:
+            self._post(self._fail, expired, self._expired)
+        return live
 
     def _expired(self) -> DeadlineExceeded:
         return DeadlineExceeded(f"not computed within the deadline of {self._limits.deadline_s:g} s")
@@ -296,13 +298,16 @@ class Batcher:
         self._post(self._fail, [text.request for text in texts], error)
 
     def _next(self, texts: list[_Text]) -> list[_Text]:
-        """The next batch of these, which are rows and in the order in which they came: around the shortest of them, or
-        around the oldest, if that was overtaken for long enough.
+        """The next batch of these, which are rows: around the shortest, or around the oldest request's next one.
+
+        That has every other batch once it has waited for long, not all: a list of thousands is the oldest for long.
         """
         if not texts:
             return []
-        waited_s = self._clock() - texts[0].request.arrived
-        around = 0 if waited_s > OVERTAKEN_S else min(range(len(texts)), key=lambda number: len(texts[number]))
+        overtaken = self._clock() - texts[0].request.arrived > OVERTAKEN_S
+        oldest = overtaken and self._oldest_next
+        self._oldest_next = not oldest
+        around = 0 if oldest else min(range(len(texts)), key=lambda number: len(texts[number]))
         return form_batch(texts, self._fits, around=around)
 
     def _fits(self, rows: int, longest: int, tokens: int) -> bool:

@@ -4,11 +4,12 @@ Both are decided by rows' lengths alone; nothing here knows of requests, threads
 """
 
 import math
-from collections.abc import Callable, Sequence, Sized
+from collections.abc import Callable, Iterable, Sequence, Sized
 from typing import TypeVar
 
 import numpy as np
 
+Anything = TypeVar("Anything")
 Item = TypeVar("Item", bound=Sized)
 # (rows, tokens of the longest, tokens of all) of a batch -> whether it may be computed as one.
 Fits = Callable[[int, int, int], bool]
@@ -76,6 +77,21 @@ class Speed:
         """What so much work takes; 0 before any was seen."""
         done = self._work
         return work * self._seconds / done if done else 0.0
+
+
+def take_turns(queues: Iterable[Iterable[Anything]], most: int) -> list[Anything]:
+    """The first of each queue, then the second of each, and so on: so many, or all that there are."""
+    taken: list[Anything] = []
+    left = [iter(queue) for queue in queues]
+    while left and len(taken) < most:
+        going = []
+        for queue in left:
+            for item in queue:
+                taken.append(item)
+                going.append(queue)
+                break
+        left = going
+    return taken[:most]
 
 
 def form_batch(rows: Sequence[Item], fits: Fits, *, around: int = 0) -> list[Item]:

@@ -31,7 +31,7 @@ async def serving(
 
 async def queued(batcher: Batcher, texts: int) -> None:
     """So many texts wait behind the batch that is being computed."""
-    await until(lambda: len(batcher._texts) == texts)
+    await until(lambda: sum(len(one.waiting) for one in [*batcher._requests, *batcher._arrived]) == texts)
 
 
 def ask(batcher: Batcher, *texts: str) -> asyncio.Task[list[Prediction]]:

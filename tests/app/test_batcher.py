@@ -183,19 +183,6 @@ async def test_a_request_may_have_less_time_left() -> None:
             await batcher.classify([B], deadline_s=0.01)
 
 
-async def test_a_row_keeps_its_turn() -> None:
-    """More wait than are looked at for one batch, and what came last is computed last."""
-    engine = FakeEngine()
-    async with serving(engine) as batcher:
-        async with busy(engine, batcher):
-            many = ask(batcher, *[A] * (LOOK_AHEAD + 50))
-            await queued(batcher, LOOK_AHEAD + 50)
-            last = ask(batcher, "bad")
-            await queued(batcher, LOOK_AHEAD + 51)
-        await outcomes(many, last)
-    assert engine.rows[-1] == [tiny.WORDS.index("bad")]
-
-
 async def test_short_texts_go_first_until_a_long_one_has_waited_long() -> None:
     """A long one is overtaken for some moments, and not for ever."""
     engine, clock = FakeEngine(), FakeClock()
@@ -210,6 +197,31 @@ async def test_short_texts_go_first_until_a_long_one_has_waited_long() -> None:
             clock.now_s += 2 * OVERTAKEN_S
         await outcomes(first, *others)
     assert engine.rows == [IDS[text] for text in (A, A, B, C, A, C, A, B)]
+
+
+async def test_a_long_list_does_not_hold_up_those_who_come_after_it() -> None:
+    """The oldest for as long as it takes, it has every other batch; the others' texts have those between."""
+    engine, clock = FakeEngine(), FakeClock()
+    async with serving(engine, limits=replace(LIMITS, batch_tokens=1), clock=clock) as batcher:
+        async with busy(engine, batcher) as first:
+            others = [ask(batcher, *[C] * 5), ask(batcher, A), ask(batcher, B)]
+            await queued(batcher, 7)
+            clock.now_s += 2 * OVERTAKEN_S
+        await outcomes(first, *others)
+    assert engine.rows == [IDS[text] for text in (A, C, A, C, B, C, C, C)]
+
+
+async def test_those_who_come_after_a_long_list_are_looked_at() -> None:
+    """Though it has more texts than are looked at together; and what came first has the end of the work to itself."""
+    engine = FakeEngine()
+    async with serving(engine) as batcher:
+        async with busy(engine, batcher):
+            many = ask(batcher, *[A] * (LOOK_AHEAD + 50))
+            await queued(batcher, LOOK_AHEAD + 50)
+            last = ask(batcher, "bad")
+            await queued(batcher, LOOK_AHEAD + 51)
+        await outcomes(many, last)
+    assert engine.rows.index([tiny.WORDS.index("bad")]) < LOOK_AHEAD
 
 
 async def test_a_text_that_would_be_cut_is_refused_by_its_index() -> None:

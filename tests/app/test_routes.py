@@ -261,7 +261,7 @@ async def test_a_client_that_leaves_while_it_waits_cancels_its_work(app: FastAPI
         await engine.begins()
         leaving = asyncio.ensure_future(call(app, events.get))
         events.put_nowait({"type": "http.request", "body": body, "more_body": False})
-        await until(lambda: len(batcher._texts) == 1)
+        await until(lambda: len(batcher._arrived) == 1)
         events.put_nowait({"type": "http.disconnect"})
         await leaving
         engine.release.set()

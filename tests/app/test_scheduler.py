@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from app.scheduler import CostModel, Fits, Speed, form_batch
+from app.scheduler import CostModel, Fits, Speed, form_batch, take_turns
 
 
 def within(max_tokens: int) -> Fits:
@@ -103,3 +103,9 @@ def test_speed_is_of_late() -> None:
     for work in [10] * 500 + [100] * 500:
         speed.observe(work, 2.0)
     assert speed.seconds(100) == pytest.approx(2.0, rel=0.01)
+
+
+@pytest.mark.parametrize(("most", "taken"), [(1, "a"), (4, "adeb"), (5, "adebf"), (9, "adebfc"), (0, "")])
+def test_each_queue_has_its_turn(most: int, taken: str) -> None:
+    """The first of each, then the second: never more than asked for, and never less while there is any."""
+    assert "".join(take_turns(["abc", "d", "", "ef"], most)) == taken

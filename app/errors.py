@@ -112,12 +112,17 @@ def problem(
     return Response(json.dumps(body), status, headers, media_type="application/problem+json")
 
 
+def answer(request: Request, error: AppError) -> Response:
+    """What a client is told of it."""
+    return problem(request, error.status, str(error), slug=error.slug, errors=error.errors, headers=error.headers)
+
+
 def install(app: FastAPI) -> None:
     """Make every error of the app a problem."""
 
     async def app_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, AppError)
-        return problem(request, error.status, str(error), slug=error.slug, errors=error.errors, headers=error.headers)
+        return answer(request, error)
 
     async def http_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)

@@ -23,6 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app import errors, routes, settings
 from app.batcher import Batcher, Limits
 from app.errors import SettingsError
+from app.gate import Gate
 from app.metrics import Metrics
 from app.routes import Served, State
 from app.schemas import ModelCard
@@ -45,6 +46,7 @@ def create_app(chosen: Settings | None = None) -> FastAPI:
     )
     errors.install(app)
     app.include_router(routes.router)
+    app.add_middleware(Gate)
     app.add_middleware(_PlainStartError)
     app.mount("/page", StaticFiles(directory=routes.PAGE), name="page")
     return app

@@ -57,6 +57,11 @@ class Metrics:
         self.failures = Counter("lembra_batch_failures", "Batches that failed", model, registry=self.registry)
         self.waiting = Gauge("lembra_waiting_tokens", "Tokens admitted and not answered", model, registry=self.registry)
 
+    def answered(self, status: str, seconds: float) -> None:
+        """A request to classify has its answer."""
+        self.requests.labels(status).inc()
+        self.seconds.observe(seconds)
+
     def of(self, model: str) -> ModelMetrics:
         """The instruments of one model, looked up once."""
         return ModelMetrics(

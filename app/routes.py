@@ -40,6 +40,7 @@ from app.settings import Settings
 from model.classifier import Prediction
 from model.errors import TextError
 
+CLASSIFY = "/classify"
 PAGE = Path(__file__).parent / "page"
 # float32 has seven digits; more would be noise that looks like precision.
 DIGITS = 7
@@ -100,7 +101,7 @@ BODY = {
 }
 
 
-@router.post("/classify", response_model=ClassifyResponse, responses=ERRORS, openapi_extra=BODY)
+@router.post(CLASSIFY, response_model=ClassifyResponse, responses=ERRORS, openapi_extra=BODY)
 async def classify(request: Request) -> Response:
     """Label and probabilities for one text, or for each of a list."""
     state: State = request.app.state.lembra
@@ -131,8 +132,7 @@ async def classify(request: Request) -> Response:
         status = "500"
         raise
     finally:
-        state.metrics.requests.labels(status).inc()
-        state.metrics.seconds.observe(time.perf_counter() - started)
+        state.metrics.answered(status, time.perf_counter() - started)
 
 
 @router.get("/models")

@@ -224,7 +224,7 @@ async def test_a_full_queue_is_a_429(app: FastAPI, client: httpx.AsyncClient) ->
 Message = dict[str, Any]
 
 
-async def call(app: FastAPI, receive: Callable[[], Awaitable[Message]]) -> list[Message]:
+async def call(app: FastAPI, receive: Callable[[], Awaitable[Message]], *headers: tuple[bytes, bytes]) -> list[Message]:
     """One POST /classify at the level of ASGI; what the app sent."""
     sent: list[Message] = []
 
@@ -241,13 +241,57 @@ async def call(app: FastAPI, receive: Callable[[], Awaitable[Message]]) -> list[
         "root_path": "",
         "scheme": "http",
         "query_string": b"",
-        "headers": [(b"content-type", b"application/json")],
+        "headers": [(b"content-type", b"application/json"), *headers],
         "client": ("127.0.0.1", 1),
         "server": ("127.0.0.1", 2),
     }
     async with asyncio.timeout(PATIENCE_S):
         await app(scope, receive, send)
     return sent
+
+
+@pytest.mark.parametrize(
+    ("headers", "ends"),
+    [([(b"content-length", b"60")], False), ([(b"content-length", b"70000")], True), ([], True)],
+    ids=["short", "long", "unknown"],
+)
+async def test_a_full_server_reads_no_body(
+    app: FastAPI, client: httpx.AsyncClient, headers: list[tuple[bytes, bytes]], ends: bool
+) -> None:
+    """The refusal is counted, and ends the connection where much, or nobody knows what, would still come on it."""
+    engine = FakeEngine()
+
+    async def read() -> Message:
+        raise AssertionError("the body is read")
+
+    async with engine_replaced(app, engine):
+        engine.release.clear()
+        first = asyncio.ensure_future(client.post("/classify", json={"input": ["good film"] * 4}))
+        await engine.begins()
+        start, end = await call(app, read, *headers)
+        engine.release.set()
+        assert (await first).status_code == 200
+    told = dict(start["headers"])
+    assert start["status"] == 429
+    assert told.get(b"connection") == (b"close" if ends else None)
+    assert int(told[b"retry-after"]) >= 1
+    assert json.loads(end["body"])["type"] == "urn:lembra:problem:overloaded"
+    assert 'lembra_requests_total{status="429"} 1.0' in (await client.get("/metrics")).text
+
+
+async def test_a_full_model_leaves_room_for_another(tiny_bundle: Path, tmp_path: Path) -> None:
+    """Which one a request is for is known when it is read."""
+    for name in (tiny.NAME, "other"):
+        (tmp_path / name).symlink_to(tiny_bundle)
+    app, engine = app_of(tmp_path, default_model=tiny.NAME), FakeEngine()
+    async with client_of(app) as client, engine_replaced(app, engine):
+        engine.release.clear()
+        first = asyncio.ensure_future(client.post("/classify", json={"input": ["good film"] * 3}))
+        await engine.begins()
+        assert (await client.post("/classify", json={"input": TEXTS[2]})).status_code == 429
+        await classify(client, input=TEXTS[2], model="other")
+        engine.release.set()
+        assert (await first).status_code == 200
 
 
 async def test_a_client_that_leaves_while_it_waits_cancels_its_work(app: FastAPI, client: httpx.AsyncClient) -> None:

@@ -385,14 +385,17 @@ def serve(
     ] = None,
     host: Annotated[str | None, typer.Option(help="address to listen on", show_default="127.0.0.1")] = None,
     port: Annotated[int | None, typer.Option(help="port to listen on", show_default="8000")] = None,
-    workers: Annotated[int, typer.Option(min=1, help="processes; each has the bundles in its own memory")] = 1,
+    workers: Annotated[
+        str | None,
+        typer.Option(help="processes, each with the bundles in its own memory; auto: one a core", show_default="1"),
+    ] = None,
 ) -> None:
     """Serve POST /classify. Every other setting is read from LEMBRA_*; these options go over it."""
-    given = {"LEMBRA_BUNDLES": bundles, "LEMBRA_HOST": host, "LEMBRA_PORT": port}
+    given = {"LEMBRA_BUNDLES": bundles, "LEMBRA_HOST": host, "LEMBRA_PORT": port, "LEMBRA_WORKERS": workers}
     os.environ.update({name: str(value) for name, value in given.items() if value is not None})
     from app.__main__ import serve as listen
 
-    listen(workers=workers)
+    listen()
 
 
 def _open(path: Path) -> Any:

@@ -1,8 +1,10 @@
 """Serve: `python -m app`, settings from LEMBRA_*."""
 
 import math
+import os
 import signal
 import sys
+import tempfile
 from types import FrameType
 
 import uvicorn
@@ -11,10 +13,16 @@ from uvicorn.supervisors import Multiprocess
 
 from app import settings
 from app.errors import SettingsError
+from app.metrics import FOLDER
 from app.protocol import Protocol
+from app.settings import Settings
+from model.engine import cores, cuda_is_here
+
+# A folder in memory.
+MEMORY = "/dev/shm"
 
 
-def serve(*, workers: int = 1) -> None:
+def serve() -> None:
     """Listen until SIGTERM or SIGINT; what is queued is answered first.
 
     Exits 2 where the settings can't be used, 3 where the server can't start, else 0.
@@ -31,6 +39,7 @@ def serve(*, workers: int = 1) -> None:
 
     signal.signal(signal.SIGTERM, ended)
     signal.signal(signal.SIGINT, ended)
+    workers = processes(chosen)
     config = uvicorn.Config(
         "app.main:app",
         host=chosen.host,
@@ -47,13 +56,26 @@ def serve(*, workers: int = 1) -> None:
     if workers == 1:
         uvicorn.Server(config).run()
     else:
-        _run_processes(config)
+        _run_processes(config, threads=chosen.threads or max(1, cores() // workers))
 
 
-def _run_processes(config: uvicorn.Config) -> None:
+def processes(chosen: Settings) -> int:
+    """How many: for "auto" one a core, as the event loop and the engine take turns on it; one where a GPU computes."""
+    if chosen.workers != "auto":
+        return chosen.workers
+    gpu = chosen.device == "cuda" or (chosen.device == "auto" and cuda_is_here())
+    return 1 if gpu else cores()
+
+
+def _run_processes(config: uvicorn.Config, *, threads: int) -> None:
     """What `uvicorn.run` does, which ends with 0 even where the workers could not start."""
-    supervisor = Multiprocess(config, sockets=[config.bind_socket()])
-    supervisor.run()
+    os.environ["LEMBRA_THREADS"] = str(threads)
+    # In memory where there is such a place: a container that is read-only has no other.
+    shared = MEMORY if os.access(MEMORY, os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="lembra-metrics-", dir=shared) as folder:
+        os.environ[FOLDER] = folder
+        supervisor = Multiprocess(config, sockets=[config.bind_socket()])
+        supervisor.run()
     if any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes):
         raise SystemExit(STARTUP_FAILURE)
 

@@ -1,8 +1,17 @@
-"""Prometheus instruments. One set a process; the batcher and the routes write, `/metrics` reads."""
+"""Prometheus instruments. The batcher and the routes write, `/metrics` reads.
 
+Where there are several processes each writes files of its own in the folder of `FOLDER`, and any of them reads all.
+"""
+
+import os
 from dataclasses import dataclass
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+
+# The library's own word: it looks for it when it is imported, so a process is started with it.
+FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
@@ -55,7 +64,13 @@ class Metrics:
         )
         self.batch_rows = Histogram("lembra_batch_rows", "Rows a batch", model, registry=self.registry, buckets=ROWS)
         self.failures = Counter("lembra_batch_failures", "Batches that failed", model, registry=self.registry)
-        self.waiting = Gauge("lembra_waiting_tokens", "Tokens admitted and not answered", model, registry=self.registry)
+        self.waiting = Gauge(
+            "lembra_waiting_tokens",
+            "Tokens admitted and not answered",
+            model,
+            registry=self.registry,
+            multiprocess_mode="livesum",
+        )
 
     def answered(self, status: str, seconds: float) -> None:
         """A request to classify has its answer."""
@@ -79,5 +94,22 @@ class Metrics:
         )
 
     def exposition(self) -> bytes:
-        """The text format of Prometheus."""
-        return generate_latest(self.registry)
+        """The text format of Prometheus: of this process, or of all that share a folder."""
+        if (folder := os.environ.get(FOLDER)) is None:
+            return generate_latest(self.registry)
+        _forget_the_dead(Path(folder))
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry, folder)  # type: ignore[no-untyped-call]  # the library's own gap
+        return generate_latest(registry)
+
+
+def _forget_the_dead(folder: Path) -> None:
+    """What a process that was killed held waiting waits no more; what it has counted stays."""
+    for file in folder.glob("gauge_live*_*.db"):
+        process = int(file.stem.rpartition("_")[2])
+        try:
+            os.kill(process, 0)
+        except ProcessLookupError:
+            mark_process_dead(process, str(folder))  # type: ignore[no-untyped-call]
+        except PermissionError:
+            pass  # it lives, as somebody else's

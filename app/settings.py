@@ -3,7 +3,7 @@
 import difflib
 import os
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -24,7 +24,16 @@ class Settings(BaseSettings):
     bundles: Annotated[Path, Field(description="folder of bundles, or one bundle")] = Path("bundles")
     default_model: Annotated[str | None, Field(description="the bundle that answers where a request names none")] = None
     device: Annotated[Device, Field(description="auto, cpu or cuda")] = "auto"
-    threads: Annotated[int, Field(ge=0, le=1024, description="CPU threads an engine; 0 takes one a core")] = 0
+    threads: Annotated[
+        int, Field(ge=0, le=1024, description="CPU threads an engine; 0 shares the cores out among the workers")
+    ] = 0
+
+    workers: Annotated[
+        Count | Literal["auto"],
+        Field(
+            description="processes of `lembra serve`; auto is one a core, which shares `threads` out, or one on a GPU"
+        ),
+    ] = 1
 
     host: Annotated[str, Field(description="address to listen on")] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535, description="port to listen on")] = 8000

@@ -5,6 +5,7 @@ import importlib.util
 import os
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Literal, Protocol
 
 from model.calibration import Floats
@@ -13,6 +14,8 @@ from model.config import NetworkConfig
 from model.errors import BundleError, DeviceError
 
 Device = Literal["auto", "cpu", "cuda"]
+CGROUP = Path("/sys/fs/cgroup")
+NO_QUOTA = 1e9
 
 
 class Engine(Protocol):
@@ -58,9 +61,22 @@ def portable(*, weights: bytes, graph: bytes, threads: int = 0) -> Engine:
     return OnnxEngine(graph, weights, threads=threads)
 
 
-def cores() -> int:
-    """How many this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def cores(cgroup: Path = CGROUP) -> int:
+    """How many this process may use: those that it may run on, and no more than its container's quota pays for."""
+    found = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(found, int(_quota(cgroup))))
+
+
+def _quota(cgroup: Path) -> float:
+    """Cores' worth of time in each period, by version 2 of Linux' control groups, or by version 1."""
+    for names in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
+        try:
+            quota, period = " ".join((cgroup / name).read_text() for name in names).split()
+        except (OSError, ValueError):
+            continue
+        if quota.isdecimal() and period.isdecimal() and int(period):  # "max", or -1, is none
+            return int(quota) / int(period)
+    return NO_QUOTA
 
 
 def cuda_is_here() -> bool:

@@ -1,10 +1,19 @@
 """app.metrics: what Prometheus reads."""
 
+import os
+import struct
+import subprocess
+from pathlib import Path
+
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from app.metrics import FOLDER, Metrics
 from tests import tiny
+
+# How the library keeps no values: the bytes in use, and room for more.
+EMPTY = struct.pack("ii", 8, 0)
 
 pytestmark = pytest.mark.anyio
 
@@ -45,3 +54,16 @@ async def test_only_classify_is_counted(client: httpx.AsyncClient) -> None:
     await client.get("/health/ready")
     await client.get("/metrics")
     assert (await read(client))["lembra_request_seconds_count",] == 0
+
+
+def test_what_a_dead_process_held_waiting_is_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it has counted is not, and the living keep theirs."""
+    monkeypatch.setenv(FOLDER, str(tmp_path))
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    kept = [tmp_path / f"gauge_livesum_{os.getpid()}.db", tmp_path / f"counter_{dead.pid}.db"]
+    gone = tmp_path / f"gauge_livesum_{dead.pid}.db"
+    for file in (*kept, gone):
+        file.write_bytes(EMPTY)
+    Metrics().exposition()
+    assert sorted(tmp_path.iterdir()) == sorted(kept)

@@ -2,12 +2,14 @@
 
 import http.client
 import json
+import os
 import re
 import signal
 import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -56,6 +58,17 @@ class Server:
         with closing(connection):
             connection.request("GET" if body is None else "POST", path, body, headers)
             return connection.getresponse().status
+
+    def metric(self, sample: str) -> float:
+        """What `/metrics` says of it."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=PATIENCE_S) as response:
+            (line,) = (line for line in response.read().decode().splitlines() if line.startswith(sample))
+        return float(line.split()[-1])
+
+    def environments(self) -> bytes:
+        """Of its worker processes, as Linux has them."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        return b"\0".join(Path(f"/proc/{child}/environ").read_bytes() for child in children)
 
     def begin(self) -> socket.socket:
         """A request without its body, once the server waits for that body."""
@@ -161,6 +174,22 @@ def test_a_damaged_bundle_is_one_clear_line(command: list[str], tiny_copy: Path)
 def test_workers_that_can_not_start_end_the_server(tmp_path: Path) -> None:
     """With several processes too the exit code is not 0."""
     assert refused([*LEMBRA, "--workers", "2"], LEMBRA_BUNDLES=tmp_path).returncode not in {0, None}
+
+
+def test_metrics_are_those_of_all_processes(tiny_bundle: Path, tmp_path: Path) -> None:
+    """Whichever of them is asked; and their folder goes with them."""
+    with running(MODULE, tmp_path, LEMBRA_BUNDLES=tiny_bundle, LEMBRA_WORKERS=2) as server:
+        server.logs("startup complete")
+        for _ in range(8):
+            assert server.get("/classify", BODY) == 200
+        for _ in range(4):
+            assert server.metric('lembra_requests_total{status="200"}') == 8
+        assert server.metric(f'lembra_waiting_tokens{{model="{tiny.NAME}"}}') == 0
+        (folder,) = set(re.findall(rb"PROMETHEUS_MULTIPROC_DIR=([^\0]+)", server.environments()))
+        assert Path(os.fsdecode(folder)).is_dir()
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(PATIENCE_S) == 0
+    assert not Path(os.fsdecode(folder)).exists()
 
 
 @pytest.mark.parametrize("command", COMMANDS)

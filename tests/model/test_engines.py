@@ -11,7 +11,7 @@ import safetensors.numpy
 
 from model import bundle
 from model.bundle import Bundle
-from model.engine import cuda_is_here
+from model.engine import cores, cuda_is_here
 from model.engine_native import library
 from model.errors import DeviceError
 from tests import tiny
@@ -26,6 +26,27 @@ def test_a_cpu_is_served_by_our_own_engine_or_onnxruntime(tiny_bundle: Path) -> 
     """Device "cpu" never takes torch; onnxruntime serves where our own engine wasn't built."""
     name = Bundle.open(tiny_bundle).classifier(device="cpu").engine.name
     assert name.startswith("onnxruntime" if library() is None else "native")
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="the system binds no process to cores")
+@pytest.mark.parametrize(
+    ("files", "quota"),
+    [
+        ({"cpu.max": "max 100000\n"}, 99),
+        ({"cpu.max": "250000 100000\n"}, 2),
+        ({"cpu.max": "50000 100000\n"}, 1),
+        ({"cpu.max": "broken"}, 99),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, 99),
+        ({"cpu/cpu.cfs_quota_us": "100000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 1),
+        ({}, 99),
+    ],
+)
+def test_a_containers_quota_bounds_the_cores(files: dict[str, str], quota: int, tmp_path: Path) -> None:
+    """By either version of control groups; without a quota they are those that the process may run on."""
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert cores(tmp_path) == min(quota, len(os.sched_getaffinity(0)))
 
 
 @pytest.mark.skipif(library() is None, reason="our own engine isn't built here, or can't run")

@@ -9,7 +9,7 @@ from model import collate
 from model.config import NetworkConfig
 from model.engine_onnx import OnnxEngine
 from model.engine_torch import TorchEngine
-from model.network import Network, initialise
+from model.network import Network, initialise, initialise_lstm
 from training.export import to_onnx
 
 # Two engines sum float32 in other orders.
@@ -114,3 +114,31 @@ def test_the_cell_starts_out_remembering() -> None:
     assert total[[0, 2, 3]].abs().sum() == 0
     for gate in lstm.weight_hh_l0.view(4, 9, 9):
         assert torch.allclose(gate @ gate.T, torch.eye(9), atol=1e-5)
+
+
+def test_the_cell_may_start_out_as_pytorchs() -> None:
+    """Biases about zero, in both of torch's."""
+    network = make(CONFIGS[0].values[0])
+    initialise(network, forget_bias="default")
+    for bias in (network.lstm[0].bias_ih_l0, network.lstm[0].bias_hh_l0):
+        assert 0 < bias.abs().max() <= 9**-0.5
+        assert bias.min() < 0 < bias.max()
+
+
+def test_chrono_units_remember_for_times_of_their_own() -> None:
+    """From 1 token to as many as the longest text has; the input gates are as much closed as the forget gates are open;
+    a seed gives them again.
+    """
+    lstm = torch.nn.LSTM(5, 400)
+    torch.manual_seed(3)
+    initialise_lstm(lstm, forget_bias="chrono", longest=1000)
+    biases = (lstm.bias_ih_l0 + lstm.bias_hh_l0).view(4, 400).detach().clone()
+    times = biases[1].exp()
+    assert 1 <= times.min() < 50
+    assert 950 < times.max() <= 999
+    assert abs(float(times.mean()) - 500) < 50
+    assert torch.equal(biases[0], -biases[1])
+    assert biases[2:].abs().sum() == 0
+    torch.manual_seed(3)
+    initialise_lstm(lstm, forget_bias="chrono", longest=1000)
+    assert torch.equal((lstm.bias_ih_l0 + lstm.bias_hh_l0).view(4, 400), biases)

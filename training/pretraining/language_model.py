@@ -58,7 +58,8 @@ class LanguageModel(nn.Module):
         nn.init.normal_(self.embedding.weight, std=EMBEDDING_STD)
         for lstm in self.lstm:
             assert isinstance(lstm, nn.LSTM)
-            initialise_lstm(lstm, forget_bias=config.forget_bias)
+            # No gradient reaches further back than a chunk.
+            initialise_lstm(lstm, forget_bias=config.forget_bias, longest=config.pretrain_chunk)
 
     @property
     def device(self) -> torch.device:

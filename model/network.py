@@ -7,6 +7,8 @@ Each direction is an `nn.LSTM` of its own, and the backward one reads rows that 
 so that what stands at the padding can't reach a row's answer.
 """
 
+from typing import Literal, TypeAlias
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -16,6 +18,8 @@ from model.tokenization import PAD
 
 # Of the table at the start.
 EMBEDDING_STD = 0.1
+# A number; or torch's own small biases; or a memory for every length up to the longest text's.
+ForgetBias: TypeAlias = float | Literal["default", "chrono"]
 
 
 class Network(nn.Module):
@@ -82,30 +86,43 @@ def _take(values_BTX: Tensor, positions_BS: Tensor) -> Tensor:
     return values_BTX.gather(1, positions_BS[:, :, None].expand(-1, -1, values_BTX.shape[2]))
 
 
-def initialise(network: Network, *, forget_bias: float = 1.0, embedding_std: float = EMBEDDING_STD) -> None:
-    """Starting values, drawn from torch's global generator."""
+def initialise(
+    network: Network, *, forget_bias: ForgetBias = 1.0, longest: int = 1, embedding_std: float = EMBEDDING_STD
+) -> None:
+    """Starting values, drawn from torch's global generator; `longest` in tokens, which "chrono" alone reads."""
     nn.init.normal_(network.embedding.weight, std=embedding_std)
     with torch.no_grad():
         network.embedding.weight[PAD].zero_()
     for lstm in network.lstm:
         assert isinstance(lstm, nn.LSTM)
-        initialise_lstm(lstm, forget_bias=forget_bias)
+        initialise_lstm(lstm, forget_bias=forget_bias, longest=longest)
     nn.init.xavier_uniform_(network.head.weight)
     nn.init.zeros_(network.head.bias)
 
 
-def initialise_lstm(lstm: nn.LSTM, *, forget_bias: float) -> None:
-    """Starting values of one direction.
+def initialise_lstm(lstm: nn.LSTM, *, forget_bias: ForgetBias, longest: int = 1) -> None:
+    """Starting values of one direction; `longest` in tokens, which "chrono" alone reads.
 
     Recurrent matrices are orthogonal gate by gate (Saxe et al. 2014), input matrices Xavier-uniform.
     PyTorch's own zero-mean biases make the forget gate 1/2, and the cell forgets half of itself at each step;
     a bias of 1 keeps 73 % (Jozefowicz et al. 2015). PyTorch adds its two biases: one holds the value, one is zero.
+    "chrono" draws a time scale for each unit from U(1, longest - 1): its forget gate starts with the logarithm, its
+    input gate with the negative of that, so that it forgets in that time, and takes as long to fill (Tallec and
+    Ollivier 2018, section 2). "default" draws both biases as `nn.LSTM` does, from U(-1, 1) / √H.
     """
     parameters = dict(lstm.named_parameters())
     for name in ("bias_ih_l0", "bias_hh_l0"):
         nn.init.zeros_(parameters[name])
     # PyTorch's gate order is input, forget, candidate, output.
-    parameters["bias_ih_l0"].data.view(4, -1)[1] = forget_bias
+    bias_4H = parameters["bias_ih_l0"].data.view(4, -1)
+    if forget_bias == "default":
+        for name in ("bias_ih_l0", "bias_hh_l0"):
+            nn.init.uniform_(parameters[name], -(lstm.hidden_size**-0.5), lstm.hidden_size**-0.5)
+    elif forget_bias == "chrono":
+        bias_4H[1] = torch.empty(lstm.hidden_size).uniform_(1, max(longest - 1, 1)).log()
+        bias_4H[0] = -bias_4H[1]
+    else:
+        bias_4H[1] = forget_bias
     for gate in range(4):
         nn.init.xavier_uniform_(parameters["weight_ih_l0"].data.view(4, lstm.hidden_size, -1)[gate])
         nn.init.orthogonal_(parameters["weight_hh_l0"].data.view(4, lstm.hidden_size, -1)[gate])

@@ -9,7 +9,7 @@ import sys
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -96,7 +96,13 @@ class TrainingConfig(BaseModel):
     embedding_size: Annotated[int, Field(ge=1, le=4096, description="E")] = 192
     hidden_size: Annotated[int, Field(ge=1, le=4096, description="LSTM units a direction, H")] = 192
     bidirectional: Annotated[bool, Field(description="read from both ends")] = True
-    forget_bias: Annotated[float, Field(ge=-100, le=100, description="starting bias of the forget gate")] = 1.0
+    forget_bias: Annotated[
+        Annotated[float, Field(ge=-100, le=100)] | Literal["default", "chrono"],
+        Field(
+            description="starting bias of the forget gate; default: PyTorch's small random ones; chrono: drawn so that "
+            "the units remember for 1 to `max_tokens` tokens (Tallec and Ollivier 2018)"
+        ),
+    ] = 1.0
 
     embedding_dropout: Annotated[Dropout, Field(description="on embedded tokens")] = 0.5
     pooled_dropout: Annotated[Dropout, Field(description="on the pooled vector")] = 0.5
@@ -254,6 +260,9 @@ def settings_page() -> str:
 def _range(field: FieldInfo) -> str:
     if get_origin(field.annotation) is Literal:
         return ", ".join(f"`{json.dumps(choice)}`" for choice in get_args(field.annotation))
+    if get_origin(field.annotation) is Union:
+        number, words = get_args(field.annotation)
+        return f"{_range(FieldInfo.from_annotation(number))}, or {_range(FieldInfo.from_annotation(words))}"
     bounds = {type(bound): bound for bound in field.metadata if type(bound) in SIGNS}
     if Gt in bounds:
         bounds.pop(Ge, None)  # the type's own bound, which the setting draws in
@@ -274,8 +283,10 @@ def load(recipe: str | Path | None, settings: Iterable[str], *, seed: int | None
     try:
         return TrainingConfig.model_validate(values)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise ConfigError(f"setting {first['loc'][0]} = {first['input']!r}: {first['msg']}") from None
+        first, *others = error.errors(include_url=False)
+        # Where a setting is a number or a word there is a fault by each.
+        faults = [first["msg"], *(other["msg"] for other in others if other["loc"][0] == first["loc"][0])]
+        raise ConfigError(f"setting {first['loc'][0]} = {first['input']!r}: {' or '.join(faults)}") from None
 
 
 def _read(recipe: str | Path) -> dict[str, Any]:

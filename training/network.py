@@ -35,7 +35,7 @@ class TrainedNetwork(Network):
         self._normalise = config.normalise_embedding
         self._weight_drop = config.weight_drop
         self.register_buffer("share_V", frequency_V / frequency_V.sum(), persistent=False)
-        initialise(self, forget_bias=config.forget_bias)
+        initialise(self, forget_bias=config.forget_bias, longest=config.max_tokens)
 
     def embed(self, ids_BT: Tensor) -> Tensor:
         """Token vectors (B, T, E), with dropout in training mode: rows of `table()`, without the cost of making it."""

@@ -9,7 +9,7 @@ from model import collate
 from model.config import NetworkConfig
 from model.engine_onnx import OnnxEngine
 from model.engine_torch import TorchEngine
-from model.network import Network, initialise
+from model.network import Network, initialise, initialise_lstm
 from training.export import to_onnx
 
 # Two engines sum float32 in other orders.
@@ -114,3 +114,36 @@ def test_the_cell_starts_out_remembering() -> None:
     assert total[[0, 2, 3]].abs().sum() == 0
     for gate in lstm.weight_hh_l0.view(4, 9, 9):
         assert torch.allclose(gate @ gate.T, torch.eye(9), atol=1e-5)
+
+
+def test_chrono_draws_time_scales_up_to_the_longest_text() -> None:
+    """Forget biases are logarithms from U(1, T - 1), input biases their negatives, in one of torch's two; seeded."""
+    lstm = torch.nn.LSTM(3, 400)
+
+    def biases() -> torch.Tensor:
+        torch.manual_seed(3)
+        initialise_lstm(lstm, forget_bias="chrono", longest=1001)
+        return lstm.bias_ih_l0.detach().clone().view(4, 400)
+
+    first = biases()
+    times = first[1].exp()
+    assert (times.min() >= 1, times.max() <= 1000) == (True, True)
+    assert 450 < times.mean() < 550
+    assert torch.equal(first[0], -first[1])
+    assert first[2:].abs().sum() == lstm.bias_hh_l0.abs().sum() == 0
+    assert torch.equal(first, biases())
+
+
+def test_chrono_of_the_shortest_text_is_a_gate_half_open() -> None:
+    """There is no time scale between 1 and 0."""
+    lstm = torch.nn.LSTM(3, 4)
+    initialise_lstm(lstm, forget_bias="chrono", longest=1)
+    assert lstm.bias_ih_l0.abs().sum() == 0
+
+
+def test_the_default_forget_bias_is_pytorchs_own() -> None:
+    """Small and random in both biases."""
+    lstm = torch.nn.LSTM(3, 100)
+    initialise_lstm(lstm, forget_bias="default")
+    for bias in (lstm.bias_ih_l0, lstm.bias_hh_l0):
+        assert 0.05 < bias.abs().max() <= 0.1

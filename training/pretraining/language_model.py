@@ -58,7 +58,7 @@ class LanguageModel(nn.Module):
         nn.init.normal_(self.embedding.weight, std=EMBEDDING_STD)
         for lstm in self.lstm:
             assert isinstance(lstm, nn.LSTM)
-            initialise_lstm(lstm, forget_bias=config.forget_bias)
+            initialise_lstm(lstm, forget_bias=config.forget_bias, longest=config.max_tokens)
 
     @property
     def device(self) -> torch.device:

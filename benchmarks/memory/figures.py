@@ -8,7 +8,7 @@ from typing import Any
 import matplotlib.style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter, PercentFormatter, ScalarFormatter
+from matplotlib.ticker import NullFormatter, PercentFormatter, StrMethodFormatter
 
 Found = Mapping[str, Any]
 
@@ -85,7 +85,7 @@ def forgetting(found: Sequence[Found]) -> Figure:
 
 def _plain(axes: Axes) -> None:
     """Numbers of words as people write them."""
-    axes.xaxis.set_major_formatter(ScalarFormatter())
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color="#eeeeee")

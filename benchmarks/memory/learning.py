@@ -57,7 +57,7 @@ def learn(run: Run, filler: Filler) -> dict[str, Any]:
         "parameters": sum(value.numel() for value in reader.recurrent.parameters()),
         "success": reached,
         "texts": seen,
-        "accuracy": {gap: accuracy(reader, texts, to_test, TESTED, gap) for gap in {*run.gaps[-1:], *run.test_gaps}},
+        "accuracy": {gap: accuracy(reader, texts, to_test, TESTED, gap) for gap in sorted({longest, *run.test_gaps})},
         "gradient": gradients,
         "kept": kept(reader, texts.draw(to_probe, 1, gap=longest, held_out=True)),
         "seconds": time.perf_counter() - started,

@@ -1,94 +1,83 @@
-"""One step of an LSTM, written out to be read. Nothing is computed with it that has to be fast.
+"""One step of an LSTM, written out: how it remembers. The lesson of docs/lstm.md; no engine computes with it.
 
-At each token a unit decides three times, by a gate between 0 (shut) and 1 (open): how much of its memory to keep
-(forget), how much of something new to write into it (input; what is new is the candidate), and how much of it to show
-(output). The memory is the cell; what is shown is the hidden state, which the gates of the next token see too.
-Hochreiter and Schmidhuber 1997; the forget gate: Gers, Schmidhuber and Cummins 2000. docs/lstm.md is the lesson.
+An LSTM reads a text word by word and carries two vectors along. The *cell* is its long-term memory; the *hidden state*
+is what it says of it at this word. Three gates, each a number between 0 and 1 for each unit, rule the cell:
 
-T tokens, E embedding, H units.
+- the forget gate says how much of the cell is kept,
+- the input gate how much of a new candidate is written into it,
+- the output gate how much of it is shown.
+
+Between two words the cell is only multiplied by the forget gate and added to. Where that gate stays at 1 and the input
+gate at 0, what was written stays as it was, over however many words: Hochreiter and Schmidhuber 1997, and for the
+forget gate Gers, Schmidhuber and Cummins 2000. A forget gate of f keeps f to the power of n over n words.
+
+Numpy alone, in the precision of the arrays that it is given. T words, E embedding, H units. `nn.LSTM` has the weights
+of the four in one matrix, in the order input, forget, candidate, output, and two biases that it adds.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float32]
+Array = npt.NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class Gate:
-    """What a gate, or the candidate, makes of a token and of what was shown before it."""
+class Weights:
+    """Of one direction: what multiplies the word's vector, what multiplies the last hidden state, what is added."""
 
-    input_HE: Floats
-    recurrent_HH: Floats
-    bias_H: Floats
-
-    def sees(self, vector_E: Floats, hidden_H: Floats) -> Floats:
-        """A number for each unit; a gate is its sigmoid, the candidate its tanh."""
-        return self.input_HE @ vector_E + self.recurrent_HH @ hidden_H + self.bias_H
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """The weights of one direction."""
-
-    forget: Gate
-    input: Gate
-    candidate: Gate
-    output: Gate
+    input_4HE: Array
+    hidden_4HH: Array
+    bias_4H: Array
 
     @classmethod
-    def of(cls, parts: Mapping[str, Floats]) -> "Cell":
-        """From what `nn.LSTM` names weight_ih_l0, weight_hh_l0, bias_ih_l0 and bias_hh_l0, as in a bundle's weights.
-
-        Raises: KeyError if one is missing.
-        """
-        biases = parts["bias_ih_l0"] + parts["bias_hh_l0"]
-        fours = [np.split(part, 4) for part in (parts["weight_ih_l0"], parts["weight_hh_l0"], biases)]
-        # PyTorch has them in this order, under one another.
-        input_, forget, candidate, output = (Gate(*three) for three in zip(*fours, strict=True))
-        return cls(forget, input_, candidate, output)
+    def of(cls, state: Mapping[str, Array], *, suffix: str = "_l0") -> "Weights":
+        """From `nn.LSTM`'s names; the backward direction's suffix is `_l0_reverse`. Raises: KeyError."""
+        bias_4H = state[f"bias_ih{suffix}"] + state[f"bias_hh{suffix}"]
+        return cls(state[f"weight_ih{suffix}"], state[f"weight_hh{suffix}"], bias_4H)
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What one token did: gates between 0 and 1, the candidate and the hidden state between -1 and 1, each (H,)."""
+    """All that happens at one word, of each unit (H). Gates are in (0, 1), candidate and hidden in (-1, 1)."""
 
-    forget_H: Floats
-    input_H: Floats
-    candidate_H: Floats
-    output_H: Floats
-    cell_H: Floats
-    hidden_H: Floats
+    forget_H: Array
+    input_H: Array
+    candidate_H: Array
+    output_H: Array
+    cell_H: Array
+    hidden_H: Array
 
 
-def step(cell: Cell, vector_E: Floats, before: Step | None) -> Step:
-    """Read one token, after the step `before`; None where it is the first."""
-    units = len(cell.forget.bias_H)
-    remembered_H, shown_H = (before.cell_H, before.hidden_H) if before else (np.zeros(units, np.float32),) * 2
+def step(weights: Weights, vector_E: Array, hidden_H: Array, cell_H: Array) -> Step:
+    """The word's vector, and the hidden state and the cell of the word before, to those of this one."""
+    heard_4H = weights.input_4HE @ vector_E + weights.hidden_4HH @ hidden_H + weights.bias_4H
+    to_input_H, to_forget_H, to_candidate_H, to_output_H = np.split(heard_4H, 4)
 
-    forget_H = sigmoid(cell.forget.sees(vector_E, shown_H))
-    input_H = sigmoid(cell.input.sees(vector_E, shown_H))
-    candidate_H = np.tanh(cell.candidate.sees(vector_E, shown_H))
-    output_H = sigmoid(cell.output.sees(vector_E, shown_H))
+    forget_H = sigmoid(to_forget_H)
+    input_H = sigmoid(to_input_H)
+    candidate_H = np.tanh(to_candidate_H)
+    output_H = sigmoid(to_output_H)
 
-    # The memory's own road: a multiplication and an addition. Along it a gradient is multiplied by the forget gate
-    # alone, and where that is 1 it comes back whole, from however far.
-    cell_H = forget_H * remembered_H + input_H * candidate_H
+    cell_H = forget_H * cell_H + input_H * candidate_H
     hidden_H = output_H * np.tanh(cell_H)
     return Step(forget_H, input_H, candidate_H, output_H, cell_H, hidden_H)
 
 
-def read(cell: Cell, vectors_TE: Sequence[Floats] | Floats) -> list[Step]:
-    """Every step of a text, from its first token to its last."""
-    steps: list[Step] = []
+def read(weights: Weights, vectors_TE: Array) -> list[Step]:
+    """A step a word, from an empty memory. The backward direction is given the words from the last to the first."""
+    hidden_H = cell_H = np.zeros_like(weights.bias_4H, shape=len(weights.bias_4H) // 4)
+    steps = []
     for vector_E in vectors_TE:
-        steps.append(step(cell, vector_E, steps[-1] if steps else None))
+        steps.append(step(weights, vector_E, hidden_H, cell_H))
+        hidden_H, cell_H = steps[-1].hidden_H, steps[-1].cell_H
     return steps
 
 
-def sigmoid(values: Floats) -> Floats:
-    """1 / (1 + e^-x), by tanh, which never overflows."""
-    return (np.tanh(values / 2) + 1) * np.float32(0.5)
+def sigmoid(values: Array) -> Array:
+    """1 / (1 + exp(-x)), in a form that overflows nowhere."""
+    halves: Array = 0.5 + 0.5 * np.tanh(0.5 * values)
+    return halves

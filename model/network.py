@@ -16,10 +16,10 @@ from torch.nn import functional
 from model.config import NetworkConfig
 from model.tokenization import PAD
 
-# What the bias of the forget gate starts as: see `initialise_lstm`.
-ForgetBias: TypeAlias = float | Literal["default", "chrono"]
 # Of the table at the start.
 EMBEDDING_STD = 0.1
+# A number; or torch's own small biases; or a memory for every length up to the longest text's.
+ForgetBias: TypeAlias = float | Literal["default", "chrono"]
 
 
 class Network(nn.Module):
@@ -87,9 +87,9 @@ def _take(values_BTX: Tensor, positions_BS: Tensor) -> Tensor:
 
 
 def initialise(
-    network: Network, *, forget_bias: ForgetBias = 1.0, longest: int = 512, embedding_std: float = EMBEDDING_STD
+    network: Network, *, forget_bias: ForgetBias = 1.0, longest: int = 1, embedding_std: float = EMBEDDING_STD
 ) -> None:
-    """Starting values, drawn from torch's global generator. `forget_bias` and `longest` are `initialise_lstm`'s."""
+    """Starting values, drawn from torch's global generator; `longest` in tokens, which "chrono" alone reads."""
     nn.init.normal_(network.embedding.weight, std=embedding_std)
     with torch.no_grad():
         network.embedding.weight[PAD].zero_()
@@ -100,29 +100,29 @@ def initialise(
     nn.init.zeros_(network.head.bias)
 
 
-def initialise_lstm(lstm: nn.LSTM, *, forget_bias: ForgetBias, longest: int = 512) -> None:
-    """Starting values of one direction.
+def initialise_lstm(lstm: nn.LSTM, *, forget_bias: ForgetBias, longest: int = 1) -> None:
+    """Starting values of one direction; `longest` in tokens, which "chrono" alone reads.
 
     Recurrent matrices are orthogonal gate by gate (Saxe et al. 2014), input matrices Xavier-uniform.
-    `forget_bias` "default" is PyTorch's: biases about zero make the forget gate 1/2, and the cell forgets half of
-    itself at each step; a number such as 1 keeps 73 % (Jozefowicz et al. 2015); "chrono" has each unit remember for a
-    time of its own, up to `longest` tokens (Tallec and Ollivier 2018, equation 16).
+    PyTorch's own zero-mean biases make the forget gate 1/2, and the cell forgets half of itself at each step;
+    a bias of 1 keeps 73 % (Jozefowicz et al. 2015). PyTorch adds its two biases: one holds the value, one is zero.
+    "chrono" draws a time scale for each unit from U(1, longest - 1): its forget gate starts with the logarithm, its
+    input gate with the negative of that, so that it forgets in that time, and takes as long to fill (Tallec and
+    Ollivier 2018, section 2). "default" draws both biases as `nn.LSTM` does, from U(-1, 1) / √H.
     """
     parameters = dict(lstm.named_parameters())
+    for name in ("bias_ih_l0", "bias_hh_l0"):
+        nn.init.zeros_(parameters[name])
+    # PyTorch's gate order is input, forget, candidate, output.
+    bias_4H = parameters["bias_ih_l0"].data.view(4, -1)
+    if forget_bias == "default":
+        for name in ("bias_ih_l0", "bias_hh_l0"):
+            nn.init.uniform_(parameters[name], -(lstm.hidden_size**-0.5), lstm.hidden_size**-0.5)
+    elif forget_bias == "chrono":
+        bias_4H[1] = torch.empty(lstm.hidden_size).uniform_(1, max(longest - 1, 1)).log()
+        bias_4H[0] = -bias_4H[1]
+    else:
+        bias_4H[1] = forget_bias
     for gate in range(4):
         nn.init.xavier_uniform_(parameters["weight_ih_l0"].data.view(4, lstm.hidden_size, -1)[gate])
         nn.init.orthogonal_(parameters["weight_hh_l0"].data.view(4, lstm.hidden_size, -1)[gate])
-    # PyTorch adds its two biases, of the input, forget, candidate and output gate: one holds the value, one is zero.
-    held, other = parameters["bias_ih_l0"].data, parameters["bias_hh_l0"].data
-    if forget_bias == "default":
-        for bias in (held, other):
-            nn.init.uniform_(bias, -(lstm.hidden_size**-0.5), lstm.hidden_size**-0.5)
-        return
-    other.zero_()
-    input_H, forget_H = held.zero_().view(4, -1)[:2]
-    if forget_bias == "chrono":
-        # A gate of 1 - 1 / t keeps for about t tokens; what is kept for long must be written to seldom.
-        forget_H.uniform_(1, max(2, longest - 1)).log_()
-        input_H.copy_(-forget_H)
-    else:
-        forget_H.fill_(forget_bias)

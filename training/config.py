@@ -9,7 +9,6 @@ import sys
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
-from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt
@@ -100,8 +99,8 @@ class TrainingConfig(BaseModel):
     forget_bias: Annotated[
         Annotated[float, Field(ge=-100, le=100)] | Literal["default", "chrono"],
         Field(
-            description="of the forget gate at the start: a number, PyTorch's (about 0), or another for each unit, so "
-            "that it remembers for 1 to `max_tokens` tokens (Tallec and Ollivier 2018)"
+            description="starting bias of the forget gate; default: PyTorch's small random ones; chrono: drawn so that "
+            "the units remember for 1 to `max_tokens` tokens (Tallec and Ollivier 2018)"
         ),
     ] = 1.0
 
@@ -259,11 +258,11 @@ def settings_page() -> str:
 
 
 def _range(field: FieldInfo) -> str:
-    if get_origin(field.annotation) is UnionType or get_origin(field.annotation) is Union:
-        number, choice = (FieldInfo.from_annotation(one) for one in get_args(field.annotation))
-        return f"{_range(number)}; {_range(choice)}"
     if get_origin(field.annotation) is Literal:
         return ", ".join(f"`{json.dumps(choice)}`" for choice in get_args(field.annotation))
+    if get_origin(field.annotation) is Union:
+        number, words = get_args(field.annotation)
+        return f"{_range(FieldInfo.from_annotation(number))}, or {_range(FieldInfo.from_annotation(words))}"
     bounds = {type(bound): bound for bound in field.metadata if type(bound) in SIGNS}
     if Gt in bounds:
         bounds.pop(Ge, None)  # the type's own bound, which the setting draws in
@@ -285,9 +284,9 @@ def load(recipe: str | Path | None, settings: Iterable[str], *, seed: int | None
         return TrainingConfig.model_validate(values)
     except ValidationError as error:
         first, *others = error.errors(include_url=False)
-        # A setting of two types has a reason for either.
-        reasons = [first["msg"], *(other["msg"] for other in others if other["loc"][0] == first["loc"][0])]
-        raise ConfigError(f"setting {first['loc'][0]} = {first['input']!r}: {', or '.join(reasons)}") from None
+        # Where a setting is a number or a word there is a fault by each.
+        faults = [first["msg"], *(other["msg"] for other in others if other["loc"][0] == first["loc"][0])]
+        raise ConfigError(f"setting {first['loc'][0]} = {first['input']!r}: {' or '.join(faults)}") from None
 
 
 def _read(recipe: str | Path) -> dict[str, Any]:

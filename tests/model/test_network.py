@@ -116,29 +116,34 @@ def test_the_cell_starts_out_remembering() -> None:
         assert torch.allclose(gate @ gate.T, torch.eye(9), atol=1e-5)
 
 
-def test_the_cell_may_start_out_as_pytorchs() -> None:
-    """Biases about zero, in both of torch's."""
-    network = make(CONFIGS[0].values[0])
-    initialise(network, forget_bias="default")
-    for bias in (network.lstm[0].bias_ih_l0, network.lstm[0].bias_hh_l0):
-        assert 0 < bias.abs().max() <= 9**-0.5
-        assert bias.min() < 0 < bias.max()
+def test_chrono_draws_time_scales_up_to_the_longest_text() -> None:
+    """Forget biases are logarithms from U(1, T - 1), input biases their negatives, in one of torch's two; seeded."""
+    lstm = torch.nn.LSTM(3, 400)
+
+    def biases() -> torch.Tensor:
+        torch.manual_seed(3)
+        initialise_lstm(lstm, forget_bias="chrono", longest=1001)
+        return lstm.bias_ih_l0.detach().clone().view(4, 400)
+
+    first = biases()
+    times = first[1].exp()
+    assert (times.min() >= 1, times.max() <= 1000) == (True, True)
+    assert 450 < times.mean() < 550
+    assert torch.equal(first[0], -first[1])
+    assert first[2:].abs().sum() == lstm.bias_hh_l0.abs().sum() == 0
+    assert torch.equal(first, biases())
 
 
-def test_chrono_units_remember_for_times_of_their_own() -> None:
-    """From 1 token to as many as the longest text has; the input gates are as much closed as the forget gates are open;
-    a seed gives them again.
-    """
-    lstm = torch.nn.LSTM(5, 400)
-    torch.manual_seed(3)
-    initialise_lstm(lstm, forget_bias="chrono", longest=1000)
-    biases = (lstm.bias_ih_l0 + lstm.bias_hh_l0).view(4, 400).detach().clone()
-    times = biases[1].exp()
-    assert 1 <= times.min() < 50
-    assert 950 < times.max() <= 999
-    assert abs(float(times.mean()) - 500) < 50
-    assert torch.equal(biases[0], -biases[1])
-    assert biases[2:].abs().sum() == 0
-    torch.manual_seed(3)
-    initialise_lstm(lstm, forget_bias="chrono", longest=1000)
-    assert torch.equal((lstm.bias_ih_l0 + lstm.bias_hh_l0).view(4, 400), biases)
+def test_chrono_of_the_shortest_text_is_a_gate_half_open() -> None:
+    """There is no time scale between 1 and 0."""
+    lstm = torch.nn.LSTM(3, 4)
+    initialise_lstm(lstm, forget_bias="chrono", longest=1)
+    assert lstm.bias_ih_l0.abs().sum() == 0
+
+
+def test_the_default_forget_bias_is_pytorchs_own() -> None:
+    """Small and random in both biases."""
+    lstm = torch.nn.LSTM(3, 100)
+    initialise_lstm(lstm, forget_bias="default")
+    for bias in (lstm.bias_ih_l0, lstm.bias_hh_l0):
+        assert 0.05 < bias.abs().max() <= 0.1

@@ -1,5 +1,6 @@
 """training.config: recipes and settings."""
 
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -71,3 +72,18 @@ def test_a_missing_or_broken_recipe_is_named(tmp_path: Path) -> None:
     broken.write_text("epochs = \n")
     with pytest.raises(ConfigError, match="line 1"):
         config.load(broken, [])
+
+
+@pytest.mark.parametrize(("given", "expected"), [("2", 2.0), ("chrono", "chrono"), ("default", "default")])
+def test_the_forget_bias_is_a_number_or_one_of_two_words(given: str, expected: object) -> None:
+    """As --set has it, and through a recipe of all settings and back."""
+    found = config.load(None, [f"forget_bias={given}"])
+    assert found.forget_bias == expected
+    assert config.TrainingConfig(**tomllib.loads(found.to_toml())) == found
+
+
+@pytest.mark.parametrize("given", ["101", "crono"])
+def test_another_forget_bias_is_refused(given: str) -> None:
+    """With the setting and the value."""
+    with pytest.raises(ConfigError, match="forget_bias"):
+        config.load(None, [f"forget_bias={given}"])

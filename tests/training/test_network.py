@@ -87,3 +87,10 @@ def test_an_lstm_with_weights_dropped_is_that_lstm_with_those_weights() -> None:
     assert (dropped == 0).any()
     for one, other in ((found, expected), (h, expected_h), (c, expected_c)):
         assert torch.allclose(one, other, rtol=0, atol=AGREEMENT)
+
+
+def test_chrono_takes_its_time_from_max_tokens() -> None:
+    """No unit's time scale is longer than the longest text that is read."""
+    lstm = made(forget_bias="chrono", max_tokens=11).lstm[0]
+    times = lstm.bias_ih_l0.view(4, -1)[1].exp()  # type: ignore[union-attr, operator]
+    assert 1 <= times.min() < times.max() <= 10

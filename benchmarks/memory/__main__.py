@@ -1,0 +1,153 @@
+"""Who still knows at the end what stood at the beginning: `python -m benchmarks.memory --keep FOLDER`.
+
+Texts of a cue, a gap of T to 1.1 T real words and a question; networks of equal size learn them, each gap by itself,
+until 95 % of texts drawn anew are right or `--texts` are spent. Chance is 50 %. `--quick` is a glimpse of two minutes
+on one core. `--mixed` learns from all `--gaps` at once and tests at `--test-gaps`. `--figures docs` draws what was
+found. One thread; what lies in the folder of `--keep` isn't done again.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import machine, runs
+from benchmarks.memory import figures, learning, outsiders
+from benchmarks.memory.learning import Run
+from benchmarks.memory.networks import HEADS, NETWORKS
+from benchmarks.memory.texts import TASKS, Filler, FillerError, read_filler
+from benchmarks.runs import Found, Keep
+
+CODE = ("benchmarks/memory", "model")
+ALL = (*NETWORKS, *outsiders.OUTSIDERS)
+QUICK = {
+    "tasks": ["latch", "binding"],
+    "gaps": [10, 50],
+    "networks": ["tanh RNN", "LSTM, bias 1", "LSTM, chrono", "TF-IDF, linear"],
+    "seeds": [1],
+    "texts": 20_000,
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    given = parse(arguments)
+    torch.set_num_threads(1)
+    keep = Keep(given.keep, any_code=given.any_code)
+    # Asked once: a commit while it runs changes no code that is running.
+    code = runs.code_version(CODE)
+    found = []
+    for number, (name, work) in enumerate(works(given), start=1):
+        found.append(done := keep.once(name, [name, *made_of(given)], work, code=code))
+        accuracies = ", ".join(f"{share:.3f} at {gap}" for gap, share in done["accuracy"].items())
+        print(f"{number}: {name}: {accuracies}; {done['seconds']:.0f} s", file=sys.stderr)
+    show(found)
+    if given.figures is not None:
+        figures.draw(found, given.figures)
+    print(json.dumps({"memory": [{**one, "kept": None} for one in found], **machine.describe()}))
+    return 0
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS), metavar="TASK")
+    parser.add_argument("--gaps", nargs="+", type=positive, default=[10, 50, 100, 250, 500, 1000, 2000])
+    parser.add_argument("--networks", nargs="+", choices=ALL, default=list(ALL), metavar="NAME", help=", ".join(ALL))
+    parser.add_argument("--seeds", nargs="+", type=int, default=list(range(10)))
+    parser.add_argument("--heads", nargs="+", choices=HEADS, default=["last"], help="what the network's answer is from")
+    parser.add_argument("--texts", type=positive, default=50_000, help="to learn from, at most")
+    parser.add_argument("--mixed", action="store_true", help="one network a seed, of all gaps")
+    parser.add_argument("--test-gaps", nargs="*", type=positive, default=[], help="tested at too")
+    parser.add_argument("--filler", type=Path, help="a text file to take the gap's words from")
+    parser.add_argument("--quick", action="store_true", help="; ".join(f"{key} {QUICK[key]}" for key in QUICK))
+    parser.add_argument("--keep", type=Path, help="folder of finished runs: what lies there isn't run again")
+    parser.add_argument("--any-code", action="store_true", help="… though another commit made it")
+    parser.add_argument("--figures", type=Path, metavar="FOLDER", help="draw memory.svg and forgetting.svg into it")
+    given = parser.parse_args(arguments)
+    if given.quick:
+        vars(given).update(QUICK)
+    try:
+        given.read = read_filler(given.filler)
+    except FillerError as error:
+        parser.error(str(error))
+    return given
+
+
+def positive(text: str) -> int:
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is below 1")
+    return int(text)
+
+
+def made_of(given: argparse.Namespace) -> list[str]:
+    """What the name of a run leaves out."""
+    filler: Filler = given.read
+    return [" ".join(filler.words), str(len(filler.train_N)), str(given.texts), *map(str, given.test_gaps)]
+
+
+def works(given: argparse.Namespace) -> Iterator[tuple[str, Callable[[Path], Found]]]:
+    """All runs that were asked for, by name: the short gaps first."""
+    for gaps in [tuple(given.gaps)] if given.mixed else [(gap,) for gap in sorted(given.gaps)]:
+        for task in given.tasks:
+            for network in given.networks:
+                for seed in given.seeds:
+                    name = f"{task} {network} {'+'.join(map(str, gaps))} seed {seed}"
+                    if network in NETWORKS:
+                        for head in given.heads:
+                            run = Run(task, network, gaps, seed, head, given.texts, tuple(given.test_gaps))
+                            yield f"{name} {head}", partial(_learn, run, given.read)
+                    elif not given.mixed:
+                        yield name, partial(_measure, (network, task, gaps[0], seed), given.read)
+
+
+def _learn(run: Run, filler: Filler, _: Path) -> Found:
+    return json.loads(json.dumps(learning.learn(run, filler)))  # type: ignore[no-any-return]
+
+
+def _measure(what: tuple[str, str, int, int], filler: Filler, _: Path) -> Found:
+    return json.loads(json.dumps(outsiders.measure(*what, filler)))  # type: ignore[no-any-return]
+
+
+def show(found: Sequence[Found]) -> None:
+    """For people, on stdout: a row for each task, network, head and gap."""
+    table = Table(title="accuracy on fresh texts in %, means over the seeds; chance is 50", title_justify="left")
+    for name in ("task", "network", "head", "learnt at", "tested at", "accuracy", "solved", "texts", "gradient", "s"):
+        table.add_column(name, justify="right" if name in {"accuracy", "solved", "texts", "gradient", "s"} else "left")
+    for key, group in grouped(found).items():
+        for gap in group[0]["accuracy"]:
+            table.add_row(*key, gap, *cells(group, gap))
+    Console(width=140).print(table)
+    print("solved: seeds at 95 %; texts: those they took, median; gradient: at the cue, of that at the last word.")
+
+
+def grouped(found: Sequence[Found]) -> dict[tuple[str, ...], list[Found]]:
+    groups: dict[tuple[str, ...], list[Found]] = {}
+    for one in found:
+        key = (one["task"], one["network"], one.get("head", "–"), "+".join(map(str, one["gaps"])))
+        groups.setdefault(key, []).append(one)
+    return groups
+
+
+def cells(group: Sequence[Found], gap: str) -> list[str]:
+    """Accuracy, seeds that solved it, their texts, the gradient's ratio and seconds."""
+    mean = learning.mean([one["accuracy"][gap] for one in group])
+    if "success" not in group[0]:
+        return [f"{100 * mean:.1f}", "–", "–", "–", f"{learning.mean([one['seconds'] for one in group]):.0f}"]
+    took = sorted(one["texts"] for one in group if one["success"])
+    ratio = learning.mean([one["gradient"]["cue"] / one["gradient"]["last"] for one in group])
+    return [
+        f"{100 * mean:.1f}",
+        f"{len(took)} of {len(group)}",
+        f"{took[len(took) // 2]:,}" if took else "–",
+        f"{ratio:.0e}",
+        f"{learning.mean([one['seconds'] for one in group]):.0f}",
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -37,6 +37,7 @@ bench: dev
 	$(BIN)/python -m benchmarks.load
 	$(BIN)/python -m benchmarks.engine
 	$(BIN)/python -m benchmarks.serving
+	$(BIN)/python -m benchmarks.training
 
 # On a CPU with AVX-512: without it torch has no LSTM in bfloat16.
 reproduce: dev

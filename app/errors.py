@@ -104,7 +104,7 @@ def problem(
         "title": HTTPStatus(status).phrase,
         "status": status,
         "detail": detail,
-        "instance": request.url.path,
+        "instance": request.scope["path"],  # request.url is made anew each time, for a twelfth of a refusal
     }
     if errors:
         body["errors"] = errors

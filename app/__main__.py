@@ -72,8 +72,12 @@ def _run_processes(config: uvicorn.Config, *, threads: int) -> None:
     os.environ["LEMBRA_THREADS"] = str(threads)
     # In memory where there is such a place: a container that is read-only has no other.
     shared = MEMORY if os.access(MEMORY, os.W_OK) else None
-    with tempfile.TemporaryDirectory(prefix="lembra-metrics-", dir=shared) as folder:
-        os.environ[FOLDER] = folder
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="lembra-metrics-", dir=shared)
+    except OSError as error:
+        sys.stderr.write(f"error: several processes share their metrics in a folder, and there is no place: {error}\n")
+        raise SystemExit(STARTUP_FAILURE) from None
+    with folder as os.environ[FOLDER]:
         supervisor = Multiprocess(config, sockets=[config.bind_socket()])
         supervisor.run()
     if any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes):

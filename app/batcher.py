@@ -37,6 +37,8 @@ LONGEST_TIMES = 2
 QUEUE_SHARE = 0.8
 # Short texts go before long ones; where the oldest has waited for so long, it has every other batch.
 OVERTAKEN_S = 0.05
+# … and all of them where half of the machine would be too little for what was admitted.
+SHARES = 2
 LONGEST_RETRY_S = 60
 
 
@@ -50,14 +52,15 @@ class Limits:
 
 
 class _Request:
-    """One client's texts. Lives on the event loop; the worker reads, and writes `given_up` and `waiting`."""
+    """One client's texts. Lives on the event loop; the worker reads, and writes `given_up`, `waiting` and `work`."""
 
-    __slots__ = ("answers", "arrived", "deadline", "future", "given_up", "left", "truncate", "waiting")
+    __slots__ = ("answers", "arrived", "deadline", "future", "given_up", "left", "truncate", "waiting", "work")
 
-    def __init__(self, texts: Sequence[str], arrived: float, deadline: float, *, truncate: bool) -> None:
+    def __init__(self, texts: Sequence[str], work: int, arrived: float, deadline: float, *, truncate: bool) -> None:
         self.future: asyncio.Future[list[Prediction]] = asyncio.get_running_loop().create_future()
         self.answers: list[Prediction | None] = [None] * len(texts)
         self.left = len(texts)
+        self.work = work  # tokens, as admission counts them, that wait
         self.waiting = {index: _Text(self, index, text) for index, text in enumerate(texts)}
         self.arrived = arrived
         self.deadline = deadline
@@ -140,7 +143,7 @@ class Batcher:
         now = self._clock()
         estimate = sum(self.estimate(len(text)) for text in texts)
         self.check_room(estimate)
-        request = _Request(texts, now, now + within_s, truncate=truncate)
+        request = _Request(texts, estimate, now, now + within_s, truncate=truncate)
         self._count(estimate)
         try:
             async with asyncio.timeout(within_s):
@@ -224,11 +227,15 @@ class Batcher:
         texts = take_turns([request.waiting.values() for request in self._requests], LOOK_AHEAD)
         self._read(texts)
         batch = self._next([text for text in texts if text.row is not None and not text.request.abandoned])
+        work = 0
         for text in batch:
             del text.request.waiting[text.index]
+            its = self.estimate(len(text.text))
+            text.request.work -= its
+            work += its
         if batch:
             self._compute(batch)
-        self._speed.observe(sum(self.estimate(len(text.text)) for text in batch), self._clock() - started)
+        self._speed.observe(work, self._clock() - started)
         self._computing_since = None
 
     def _live(self) -> list[_Request]:
@@ -300,15 +307,25 @@ class Batcher:
     def _next(self, texts: list[_Text]) -> list[_Text]:
         """The next batch of these, which are rows: around the shortest, or around the oldest request's next one.
 
-        That has every other batch once it has waited for long, not all: a list of thousands is the oldest for long.
+        That has every other batch once it has waited for long, not all: a list of thousands is the oldest for long. But
+        what was admitted is to be answered in time, whoever comes then.
         """
         if not texts:
             return []
         overtaken = self._clock() - texts[0].request.arrived > OVERTAKEN_S
-        oldest = overtaken and self._oldest_next
+        oldest = overtaken and (self._oldest_next or self._hurried())
         self._oldest_next = not oldest
         around = 0 if oldest else min(range(len(texts)), key=lambda number: len(texts[number]))
         return form_batch(texts, self._fits, around=around)
+
+    def _hurried(self) -> bool:
+        """Whether a request would miss its deadline if others had their share of the machine until then."""
+        now, work = self._clock(), 0
+        for request in self._requests:
+            work += request.work
+            if SHARES * self._speed.seconds(work) > request.deadline - now:
+                return True
+        return False
 
     def _fits(self, rows: int, longest: int, tokens: int) -> bool:
         longest_s = max(LONGEST_BATCH_S, LONGEST_TIMES * self._costs.seconds(longest, longest))

@@ -50,7 +50,8 @@ def _refuse_if_full(request: Request) -> None:
         except Overloaded as error:
             refusals.append(error)
     if len(refusals) == len(state.served):
-        if size is None or size > READ_ON_BYTES:
+        # Who waits for "100 Continue" need not send the body after this (RFC 9110, 10.1.1).
+        if size is None or size > READ_ON_BYTES or "expect" in request.headers:
             refusals[0].headers.update(CLOSE)
         state.metrics.answered(str(int(Overloaded.status)), time.perf_counter() - started)
         raise refusals[0]

@@ -4,6 +4,7 @@ Where there are several processes each writes files of its own in the folder of 
 """
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -105,11 +106,14 @@ class Metrics:
 
 def _forget_the_dead(folder: Path) -> None:
     """What a process that was killed held waiting waits no more; what it has counted stays."""
+    if os.name == "nt":  # where a signal of 0 is Ctrl-C
+        return
     for file in folder.glob("gauge_live*_*.db"):
         process = int(file.stem.rpartition("_")[2])
         try:
             os.kill(process, 0)
         except ProcessLookupError:
-            mark_process_dead(process, str(folder))  # type: ignore[no-untyped-call]
+            with suppress(FileNotFoundError):  # another process was sooner
+                mark_process_dead(process, str(folder))  # type: ignore[no-untyped-call]
         except PermissionError:
             pass  # it lives, as somebody else's

@@ -5,16 +5,21 @@ as Java's HttpClient does (uvicorn#2722), and sets no bound to a head.
 """
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 # Bytes of a request line and headers (trailers too), and bytes without anything that could be handed on.
 MOST_HEAD = 64 * 1024
+# Requests behind one that isn't answered yet: a read may hold ten thousand, and each costs more than its bytes.
+MOST_AHEAD = 32
 
 
 class Protocol(HttpToolsProtocol):
     """A connection. No other protocol is spoken here, so an offer of one is a header like any other (RFC 9110, 7.8)."""
 
     _head = 0  # bytes of this message's head so far
+    _in_head = True
+    _running: RequestResponseCycle | None = None
     _silent = 0  # bytes since the parser told anything
 
     def data_received(self, data: bytes) -> None:
@@ -26,7 +31,28 @@ class Protocol(HttpToolsProtocol):
             if self._silent > MOST_HEAD:
                 raise httptools.HttpParserError("a line without an end")
         except httptools.HttpParserError:
-            self.send_400_response(f"No HTTP/1.1 request, or more than {MOST_HEAD:,} bytes of headers.")
+            if self.pipeline or (self._running and not self._running.response_complete and not self._running.more_body):
+                self.transport.close()  # who waits for an answer would take the 400 for it
+            else:
+                self.send_400_response(f"No HTTP/1.1 request, or more than {MOST_HEAD:,} bytes of headers.")
+            return
+        if self._running and self._running.response_complete and not self.transport.is_closing():
+            # What was sent after the answer is no request yet; uvicorn would wait for the rest for ever.
+            later = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+            self._unset_keepalive_if_required()
+            self.timeout_keep_alive_task = later
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell the request that is being answered, which uvicorn does only where none came behind it."""
+        super().connection_lost(exc)
+        self.pipeline.clear()
+        if self._running and not self._running.response_complete:
+            self._running.disconnected = True
+            self._running.message_event.set()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
 
     def _feed(self, data: bytes) -> None:
         rest = memoryview(data)
@@ -52,7 +78,7 @@ class Protocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         self._told()
-        self._head = 0
+        self._head, self._in_head = 0, True
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
@@ -61,10 +87,14 @@ class Protocol(HttpToolsProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._count(len(name) + len(": ") + len(value) + len("\r\n"))
-        super().on_header(name, value)
+        if self._in_head:  # a trailer must not pass for a header (RFC 9110, 6.5.1)
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         self._told()
+        self._in_head = False
+        if len(self.pipeline) >= MOST_AHEAD:
+            raise ValueError(f"more than {MOST_AHEAD} requests ahead of their answers")
         if not self.parser.should_upgrade():
             super().on_headers_complete()
         elif self.parser.get_method() == b"CONNECT":

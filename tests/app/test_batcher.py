@@ -211,6 +211,19 @@ async def test_a_long_list_does_not_hold_up_those_who_come_after_it() -> None:
     assert engine.rows == [IDS[text] for text in (A, C, A, C, B, C, C, C)]
 
 
+async def test_a_list_that_would_be_late_at_half_speed_has_all_batches() -> None:
+    """It was admitted; those who come after it wait."""
+    engine, clock = FakeEngine(), FakeClock()
+    async with serving(engine, limits=replace(LIMITS, batch_tokens=1), clock=clock) as batcher:
+        async with busy(engine, batcher) as first:
+            others = [ask(batcher, *[C] * 5), ask(batcher, A), ask(batcher, B)]
+            await queued(batcher, 7)
+            batcher._speed.observe(1, 100 * PATIENCE_S)
+            clock.now_s += 2 * OVERTAKEN_S
+        await outcomes(first, *others)
+    assert engine.rows[:6] == [IDS[A], *[IDS[C]] * 5]
+
+
 async def test_those_who_come_after_a_long_list_are_looked_at() -> None:
     """Though it has more texts than are looked at together; and what came first has the end of the work to itself."""
     engine = FakeEngine()

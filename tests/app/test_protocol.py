@@ -8,7 +8,7 @@ import pytest
 from uvicorn import Config
 from uvicorn.server import ServerState
 
-from app.protocol import MOST_HEAD, Protocol
+from app.protocol import MOST_AHEAD, MOST_HEAD, Protocol
 
 pytestmark = pytest.mark.anyio
 
@@ -60,8 +60,10 @@ class Transport(asyncio.Transport):
 class Connection:
     """A protocol, and an application that writes down what it is given."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, answers: bool = True) -> None:
         self.seen: list[Message] = []
+        self.left = 0
+        self._answers = answers
         config = Config(self._answer, interface="asgi3", ws="none", lifespan="off", access_log=False, log_config=None)
         config.load()
         self.transport = Transport()
@@ -75,6 +77,10 @@ class Connection:
             body += message.get("body", b"")
             more = message.get("more_body", False)
         self.seen.append(Message(scope["path"], dict(scope["headers"])[b"mark"], body))
+        while not self._answers:
+            if (await receive())["type"] == "http.disconnect":
+                self.left += 1
+                return
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
         await send({"type": "http.response.body", "body": b""})
 
@@ -163,3 +169,62 @@ async def test_what_is_no_request_of_ours_is_refused(line: bytes) -> None:
     assert connection.transport.written.startswith(b"HTTP/1.1 400")
     assert connection.transport.closed
     assert await connection.answered() == []
+
+
+async def test_who_asks_on_without_waiting_for_answers_is_cut_off() -> None:
+    """One read may hold ten thousand requests; some ahead are usual, and answered."""
+    connection = Connection()
+    connection.protocol.data_received(b"GET / HTTP/1.1\r\nMark: 1\r\n\r\n" * 20)
+    assert len(await connection.answered()) == 20
+    connection.protocol.data_received(b"GET / HTTP/1.1\r\nMark: 1\r\n\r\n" * 2 * MOST_AHEAD)
+    assert connection.transport.closed
+    assert len(await connection.answered()) <= 20 + MOST_AHEAD + 1
+
+
+async def test_a_trailer_is_no_header() -> None:
+    """What a proxy in front has filtered from the head doesn't come in behind the body."""
+    connection = Connection()
+    head = b"POST / HTTP/1.1\r\nMark: 1\r\nTransfer-Encoding: chunked\r\n\r\n"
+    connection.protocol.data_received(head + b"1\r\nx\r\n0\r\nMark: 2\r\n\r\n")
+    assert await connection.answered() == [Message("/", b"1", b"x")]
+
+
+async def test_a_400_is_never_taken_for_the_answer_that_is_owed() -> None:
+    """Garbage behind a request whose answer isn't there yet ends the connection without a word."""
+    connection = Connection()
+    connection.protocol.data_received(b"GET / HTTP/1.1\r\nMark: 1\r\n\r\ngarbage\r\n\r\n")
+    assert connection.transport.closed
+    assert b"400" not in connection.transport.written
+    await connection.answered()
+
+
+async def test_a_broken_body_is_refused() -> None:
+    """That 400 is for the request that it belongs to."""
+    connection = Connection()
+    head = b"POST / HTTP/1.1\r\nMark: 1\r\nTransfer-Encoding: chunked\r\n\r\n"
+    connection.protocol.data_received(head + b"no number\r\n")
+    assert connection.transport.written.startswith(b"HTTP/1.1 400")
+    connection.protocol.connection_lost(None)
+    await connection.answered()
+
+
+async def test_a_client_that_leaves_is_noticed_whatever_it_sent_behind() -> None:
+    """The request that is being answered hears of it."""
+    connection = Connection(answers=False)
+    connection.protocol.data_received(b"GET / HTTP/1.1\r\nMark: 1\r\n\r\n" * 2)
+    assert len(await connection.answered()) == 1
+    connection.protocol.connection_lost(None)
+    await connection.answered()
+    assert connection.left == 1
+
+
+async def test_a_connection_that_says_half_a_request_is_not_kept_for_ever() -> None:
+    """After an answer, the time of keep-alive counts from the last byte."""
+    connection = Connection()
+    connection.protocol.timeout_keep_alive = 0
+    connection.protocol.data_received(b"GET / HTTP/1.1\r\nMark: 1\r\n\r\n")
+    await connection.answered()
+    connection.transport.closed = False
+    connection.protocol.data_received(b"G")
+    await connection.answered()
+    assert connection.transport.closed

@@ -166,16 +166,26 @@ class Batcher:
     # Admission, on the event loop.
 
     def check_room(self, tokens: int) -> None:
-        """Raises: Overloaded where so many more would be too much; a lone request always fits."""
-        waiting, limits = self._waiting_tokens, self._limits
-        then, longest_s = self._speed.seconds(waiting + tokens), QUEUE_SHARE * limits.deadline_s
-        if waiting and (waiting + tokens > limits.waiting_tokens or then > longest_s):
-            retry_s = min(max(1, math.ceil(self._speed.seconds(waiting))), LONGEST_RETRY_S)
+        """Raises: Overloaded where there is no room for so many more."""
+        if not self.has_room(tokens):
+            limits, longest_s = self._limits, QUEUE_SHARE * self._limits.deadline_s
             raise Overloaded(
-                f"about {waiting:,} tokens are waiting and this request has about {tokens:,}, {then:.0f} s of work; "
-                f"the limits are {limits.waiting_tokens:,} tokens and {longest_s:g} s: retry in {retry_s} s",
-                headers={"Retry-After": str(retry_s)},
+                f"about {self._waiting_tokens:,} tokens are waiting and this request has about {tokens:,}, "
+                f"{self._speed.seconds(self._waiting_tokens + tokens):.0f} s of work; the limits are "
+                f"{limits.waiting_tokens:,} tokens and {longest_s:g} s: retry in {self.retry_s} s",
+                headers={"Retry-After": str(self.retry_s)},
             )
+
+    def has_room(self, tokens: int) -> bool:
+        """Whether so many more are not too much; a lone request always fits."""
+        then, limits = self._waiting_tokens + tokens, self._limits
+        in_time = self._speed.seconds(then) <= QUEUE_SHARE * limits.deadline_s
+        return not self._waiting_tokens or (then <= limits.waiting_tokens and in_time)
+
+    @property
+    def retry_s(self) -> int:
+        """In so many seconds what waits now is done."""
+        return min(max(1, math.ceil(self._speed.seconds(self._waiting_tokens))), LONGEST_RETRY_S)
 
     def estimate(self, characters: int) -> int:
         """Tokens of a text, before any work is done."""

@@ -90,7 +90,7 @@ class DeadlineExceeded(AppError):
 
 
 def problem(
-    request: Request,
+    instance: str,
     status: int,
     detail: str,
     *,
@@ -98,13 +98,13 @@ def problem(
     errors: list[dict[str, str]] | None = None,
     headers: dict[str, str] | None = None,
 ) -> Response:
-    """An `application/problem+json` answer."""
+    """An `application/problem+json` answer to a request of the path `instance`."""
     body: dict[str, Any] = {
         "type": f"urn:lembra:problem:{slug}" if slug else "about:blank",
         "title": HTTPStatus(status).phrase,
         "status": status,
         "detail": detail,
-        "instance": request.scope["path"],  # request.url is made anew each time, for a twelfth of a refusal
+        "instance": instance,
     }
     if errors:
         body["errors"] = errors
@@ -112,9 +112,15 @@ def problem(
     return Response(json.dumps(body), status, headers, media_type="application/problem+json")
 
 
-def answer(request: Request, error: AppError) -> Response:
+def answer(instance: str, error: AppError) -> Response:
     """What a client is told of it."""
-    return problem(request, error.status, str(error), slug=error.slug, errors=error.errors, headers=error.headers)
+    return problem(instance, error.status, str(error), slug=error.slug, errors=error.errors, headers=error.headers)
+
+
+def unexpected(request: Request, error: Exception) -> Response:
+    """What a client is told of an error that nobody foresaw; the log has its traceback."""
+    logger.error("unexpected error in %s %s", request.method, request.url.path, exc_info=error)
+    return problem(request.url.path, 500, "the server met an error that it did not expect; its log has it")
 
 
 def install(app: FastAPI) -> None:
@@ -122,17 +128,16 @@ def install(app: FastAPI) -> None:
 
     async def app_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, AppError)
-        return answer(request, error)
+        return answer(request.url.path, error)
+
+    async def unforeseen(request: Request, error: Exception) -> Response:
+        return unexpected(request, error)
 
     async def http_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         detail = f"{request.method} {request.url.path}: {error.detail}"
-        return problem(request, error.status_code, detail, headers=dict(error.headers or {}))
-
-    async def unexpected(request: Request, error: Exception) -> Response:
-        logger.error("unexpected error in %s %s", request.method, request.url.path, exc_info=error)
-        return problem(request, 500, "the server met an error that it did not expect; its log has it")
+        return problem(request.url.path, error.status_code, detail, headers=dict(error.headers or {}))
 
     app.add_exception_handler(AppError, app_error)
     app.add_exception_handler(HTTPException, http_error)
-    app.add_exception_handler(Exception, unexpected)
+    app.add_exception_handler(Exception, unforeseen)

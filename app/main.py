@@ -41,12 +41,9 @@ DESCRIPTION = "Text classification with an LSTM of your own. Errors are RFC 9457
 def create_app(chosen: Settings | None = None) -> FastAPI:
     """The application, with settings from the environment unless given. Raises: SettingsError."""
     found = chosen if chosen is not None else settings.load()
-    app = FastAPI(
-        title="lembra", version=metadata.version("lembra"), description=DESCRIPTION, lifespan=_lifespan(found)
-    )
+    app = Gate(title="lembra", version=metadata.version("lembra"), description=DESCRIPTION, lifespan=_lifespan(found))
     errors.install(app)
     app.include_router(routes.router)
-    app.add_middleware(Gate)
     app.add_middleware(_PlainStartError)
     app.mount("/page", StaticFiles(directory=routes.PAGE), name="page")
     return app

@@ -44,9 +44,10 @@ class Metrics:
         self.requests = Counter(
             "lembra_requests", "Answers of /classify by status", ("status",), registry=self.registry
         )
+        self.refused = self.requests.labels("429")  # looked up once: it is counted when there is no time
         self.seconds = Histogram(
             "lembra_request_seconds",
-            "Seconds from the headers to the answer",
+            "Seconds from the headers to the answer, of requests that were let in",
             registry=self.registry,
             buckets=SECONDS,
         )

@@ -156,7 +156,7 @@ async def ready(request: Request) -> Any:
     state: State = request.app.state.lembra
     if not state.ready:
         reason = "shutting down" if state.draining else "an engine has stopped"
-        return problem(request, 503, f"not ready: {reason}", slug="not-ready")
+        return problem(request.url.path, 503, f"not ready: {reason}", slug="not-ready")
     return Health(status="ready")
 
 

@@ -157,10 +157,14 @@ INLINE void step(const Network *network, const States *states, int64_t place, co
                     _mm_packs_epi32(_mm256_castsi256_si128(whole), _mm256_extracti128_si256(whole, 1)));
 }
 
-/* One step of all units of `rows` rows: block by block, so that a block's weights are read from memory once a step. */
+/* One step of all units of `rows` rows: block by block, so that a block's weights are read from memory once a step.
+ * There and back by turns: what one step read last is still in the second cache, which hasn't room for all weights, when
+ * the next reads it first. */
 static void all_blocks(const Network *network, const Direction *direction, const States *states, int64_t units,
-                       int64_t rows, const int64_t *tokens) {
-    for (int64_t block = 0; block < units / LANES; block++) {
+                       int64_t rows, const int64_t *tokens, int back) {
+    const int64_t blocks = units / LANES;
+    for (int64_t turn = 0; turn < blocks; turn++) {
+        const int64_t block = back ? blocks - 1 - turn : turn;
         const __m256i *weights = (const __m256i *)(direction->recurrent + block * units * GATES * LANES);
         const float *scale = direction->scale + block * GATES * LANES;
         for (int64_t row = 0; row < rows; row += TILE) {
@@ -191,7 +195,7 @@ static void read_group(const Network *network, int which, States *states, int64_
             const int64_t row = order[r];
             tokens[r] = ids[row * stride + (which ? lengths[row] - 1 - position : position)];
         }
-        all_blocks(network, direction, states, units, rows, tokens);
+        all_blocks(network, direction, states, units, rows, tokens, position % 2);
         int16_t *before = states->before;
         states->before = states->after;
         states->after = before;

@@ -17,8 +17,8 @@ from benchmarks.memory.networks import NETWORKS, Reader
 from benchmarks.memory.texts import TASKS, Batch, Filler, Rng, Texts
 from model import cell
 
-BATCH = 64
-RATE = 4e-3
+BATCH = 32
+RATE = 3e-3
 CLIP = 1.0
 CHECK_EVERY = 2048  # texts
 CHECKED = 256  # texts, drawn anew at each check: they choose when to stop, and nothing else

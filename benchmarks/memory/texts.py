@@ -1,8 +1,8 @@
 """Labelled texts that ask at their end for what stood at their beginning: a cue, a gap of real words, a question.
 
-Every task but the latch is fair by construction: but for their filler all texts that ask the same have the same words,
-whatever the answer, and the same cue has either answer, by the question. So neither a bag of words nor a linear model
-of n-grams shorter than the gap can tell the answers apart. The latch is the control: one word of the cue tells.
+All texts of a task but the latch have the same telling words, whatever the answer, and filler keeps these apart: so
+neither a bag of words nor a linear model of short n-grams can tell the answers apart. The latch is the control: one
+word of it tells. No text is shorter than its gap, so there is no easy one to begin with.
 
 B rows, T tokens, N words of running text. Id 0 is padding.
 """
@@ -22,12 +22,14 @@ from training.data import SAMPLE
 
 Ids = npt.NDArray[np.int64]
 Rng = np.random.Generator
-# The words of a cue's parts, and for each question the number of the right answer.
-Cue = tuple[list[str], list[int]]
+# What is told, each with how many words of filler stand before it, at least and at most; and the answer, 0 or 1.
+Cue = tuple[list[tuple[int, int, str]], int]
 
 FREQUENT = 300  # words of the filler: rarer ones are left out of its running text, so that a small table holds them all
-LEAD = 5  # words before the cue, at most, so that its place alone says nothing
-BETWEEN = 10  # words between the parts of a cue, at most
+LEAD = (0, 5)  # words before the cue, so that its place alone says nothing
+NEAR = (2, 4)  # between a name and its quality: no pair or triple of neighbours binds them
+APART = (2, 6)  # between one thing told and the next
+FAR = 0.4  # of the gap: what may stand between the two of an order, about as in Hochreiter and Schmidhuber's task 6
 HELD_OUT = 0.2  # of the source, at its end: the filler of texts that judge
 LEAST_WORDS = 1000  # of running text: with fewer the filler would be one phrase over and over
 
@@ -38,12 +40,11 @@ class FillerError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A kind of text: two answers, one question or two, and how a cue is drawn."""
+    """A kind of text: a question, and how a cue and the answer, 0 or 1, are drawn for a gap."""
 
     name: str
-    answers: tuple[str, str]
-    questions: tuple[str, ...]
-    draw: Callable[[Rng], Cue]
+    question: str
+    draw: Callable[[Rng, int], Cue]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,46 +71,48 @@ PEOPLE = ("anna", "bruno")
 STATES = ("open", "shut")
 
 
-def latch(rng: Rng) -> Cue:
-    """anna came … who came"""
+def latch(rng: Rng, _: int) -> Cue:
+    """anna … who came"""
     who = int(rng.integers(2))
-    return [f"{PEOPLE[who]} came"], [who]
+    return [(*LEAD, PEOPLE[who])], who
 
 
-def binding(rng: Rng) -> Cue:
-    """bruno is cruel and anna is kind … who is kind"""
-    kind = int(rng.integers(2))
-    clauses = [f"{PEOPLE[kind]} is kind", f"{PEOPLE[1 - kind]} is cruel"]
-    rng.shuffle(clauses)
-    return [" and ".join(clauses)], [kind, 1 - kind]
+def binding(rng: Rng, _: int) -> Cue:
+    """bruno … cruel … anna … kind … who is kind"""
+    who = int(rng.integers(2))
+    told = [(PEOPLE[who], "kind"), (PEOPLE[1 - who], "cruel")]
+    rng.shuffle(told)
+    (one, its), (other, others) = told
+    return [(*LEAD, one), (*NEAR, its), (*APART, other), (*NEAR, others)], who
 
 
-def order(rng: Rng) -> Cue:
-    """anna came … bruno came … who came last (Hochreiter and Schmidhuber 1997, task 6, in words)"""
-    first = int(rng.integers(2))
-    return [f"{PEOPLE[first]} came", f"{PEOPLE[1 - first]} came"], [first, 1 - first]
+def order(rng: Rng, gap: int) -> Cue:
+    """bruno … anna … who came first"""
+    who = int(rng.integers(2))
+    least, most = APART
+    return [(*LEAD, PEOPLE[who]), (least, most + int(FAR * gap), PEOPLE[1 - who])], who
 
 
-def last_mention(rng: Rng) -> Cue:
-    """the door is open … is shut … is shut … is open … is it shut: the last one counts, as many as there are of each"""
+def last_mention(rng: Rng, _: int) -> Cue:
+    """open … shut … shut … open … is it open: the last one counts, as many as there are of each"""
     states = [int(state) for state in rng.permutation([0, 0, 1, 1])]
-    return [f"the door is {STATES[state]}" for state in states], [states[-1], 1 - states[-1]]
+    return [(*(APART if place else LEAD), STATES[state]) for place, state in enumerate(states)], states[-1]
 
 
 TASKS: Mapping[str, Task] = MappingProxyType(
     {
         task.name: task
         for task in (
-            Task("latch", PEOPLE, ("who came",), latch),
-            Task("binding", PEOPLE, ("who is kind", "who is cruel"), binding),
-            Task("order", PEOPLE, ("who came first", "who came last"), order),
-            Task("last-mention", ("yes", "no"), ("is it open", "is it shut"), last_mention),
+            Task("latch", "who came", latch),
+            Task("binding", "who is kind", binding),
+            Task("order", "who came first", order),
+            Task("last-mention", "is it open", last_mention),
         )
     }
 )
 # What an answer hangs on: no filler has these.
-TELLING = frozenset((*PEOPLE, *STATES, "came", "kind", "cruel", "door", "first", "last"))
-SPOKEN = tuple(sorted(TELLING | {"the", "is", "it", "and", "who"}))
+TELLING = frozenset((*PEOPLE, *STATES, "kind", "cruel"))
+SPOKEN = tuple(sorted(TELLING.union(*(task.question.split() for task in TASKS.values()))))
 
 
 def read_filler(path: Path | None = None) -> Filler:
@@ -165,17 +168,13 @@ class Texts:
 
     def _row(self, rng: Rng, source_N: Ids, gap: int) -> tuple[Ids, int, int, int]:
         """A text's ids, its label, the places of its cue and its gap."""
-        parts, answers = self.task.draw(rng)
-        question = int(rng.integers(len(self.task.questions)))
-        found = [lead := self._filler(rng, source_N, 0, LEAD)]
-        for number, part in enumerate(parts):
-            if number:
-                found.append(self._filler(rng, source_N, 1, BETWEEN))
-            found.append(self._ids(part))
+        told, answer = self.task.draw(rng, gap)
+        found = []
+        for least, most, phrase in told:
+            found += [self._filler(rng, source_N, least, most), self._ids(phrase)]
         before = sum(map(len, found))
-        found.append(self._filler(rng, source_N, gap, gap + gap // 10))
-        found.append(self._ids(self.task.questions[question]))
-        return np.concatenate(found), answers[question], len(lead), before
+        found += [self._filler(rng, source_N, gap, gap + gap // 10), self._ids(self.task.question)]
+        return np.concatenate(found), answer, len(found[0]), before
 
     def _filler(self, rng: Rng, source_N: Ids, least: int, most: int) -> Ids:
         """Running text from a place that is drawn; behind the source's end it begins anew."""

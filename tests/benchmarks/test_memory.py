@@ -38,7 +38,7 @@ def test_answers_are_balanced_and_gaps_are_as_long_as_asked(task: str) -> None:
     batch = made.draw(np.random.default_rng(0), 2000, gap=50)
     assert 0.46 < batch.labels_B.mean() < 0.54
     words = [text.split() for text in made.words(batch)]
-    question = len(TASKS[task].questions[0].split())
+    question = len(TASKS[task].question.split())
     gaps = batch.lengths_B - question - batch.gap_B
     assert (gaps.min(), gaps.max()) == (50, 55)
     assert all(

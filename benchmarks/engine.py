@@ -110,44 +110,26 @@ def rounds(works: dict[str, Work], count: int) -> dict[str, list[float]]:
 
 def packed(bundle: Bundle, classifier: Classifier, texts: Sequence[str]) -> Work:
     """What torch's own tutorials do: one bidirectional nn.LSTM on a PackedSequence."""
+    import safetensors.torch
     import torch
-    from torch import nn
 
-    network = bundle.config.network
-    found = safetensors(bundle.weights)
-    lstm = nn.LSTM(network.embedding_size, network.hidden_size, batch_first=True, bidirectional=network.bidirectional)
-    for direction in range(network.directions):
-        for name in ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0"):
-            getattr(lstm, name + "_reverse" * direction).data.copy_(found[f"lstm.{direction}.{name}"])
-    table_VE, head, bias = found["embedding.weight"].float(), found["head.weight"], found["head.bias"]
+    from benchmarks.packed import PackedNetwork
+
+    network = PackedNetwork(bundle.config.network).eval()
+    network.load_state_dict(safetensors.torch.load(bundle.weights))
 
     def work() -> Any:
-        logits = []
         with torch.inference_mode():
-            for batch in arrival(classifier, texts):
-                lengths_B = torch.from_numpy(batch.lengths_B)
-                vectors_BTE = table_VE[torch.from_numpy(batch.ids_BT)]
-                given = nn.utils.rnn.pack_padded_sequence(
-                    vectors_BTE, lengths_B, batch_first=True, enforce_sorted=False
-                )
-                states, (last_DBH, _) = lstm(given)
-                # Padding of -1 is never the highest, and is taken off the sum again.
-                states_BTX, _ = nn.utils.rnn.pad_packed_sequence(states, batch_first=True, padding_value=-1.0)
-                padding_B = states_BTX.shape[1] - lengths_B
-                mean_BX = (states_BTX.sum(dim=1) + padding_B[:, None]) / lengths_B[:, None]
-                pooled_BP = torch.cat([states_BTX.amax(dim=1), mean_BX, *last_DBH], dim=1)
-                logits.append(torch.addmm(bias, pooled_BP, head.T))
-        return torch.cat(logits).numpy()
+            return torch.cat(
+                [
+                    network(torch.from_numpy(batch.ids_BT), torch.from_numpy(batch.lengths_B))
+                    for batch in arrival(classifier, texts)
+                ]
+            ).numpy()
 
     if not np.allclose(work(), classifier.logits(classifier.encode(texts)), rtol=0, atol=AGREEMENT):
         raise SystemExit("error: nn.LSTM on packed batches gives other answers: it isn't the same network")
     return work
-
-
-def safetensors(weights: bytes) -> Any:
-    import safetensors.torch
-
-    return safetensors.torch.load(weights)
 
 
 def padded(classifier: Classifier, texts: Sequence[str]) -> Work:

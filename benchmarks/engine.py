@@ -19,7 +19,6 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 
@@ -32,8 +31,6 @@ from model.engine_onnx import OnnxEngine
 from training.data import SAMPLE
 
 ROWS = 64  # of a batch in the order of arrival
-# Between torch and onnxruntime in float32, of logits.
-AGREEMENT = 1e-3
 Work = Callable[[], object]
 
 
@@ -62,6 +59,8 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: given.cores])
     import torch
 
+    from benchmarks.packed import PackedEngine
+
     torch.set_num_threads(given.cores)
     texts = list(itertools.islice(short_texts(given.data), given.texts))
     bundle = Bundle.open(given.bundle)
@@ -69,8 +68,8 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
     onnx = bundle.classifier_on(OnnxEngine(bundle.graph, bundle.weights, threads=given.cores))
     rows = ours.encode(texts)
     ways = {
-        f"nn.LSTM, packed, {ROWS} as they come": packed(bundle, onnx, texts),
-        f"onnxruntime float32, padded, {ROWS} as they come": padded(onnx, texts),
+        f"nn.LSTM, packed, {ROWS} as they come": as_they_come(bundle.classifier_on(PackedEngine(bundle)), texts),
+        f"onnxruntime float32, padded, {ROWS} as they come": as_they_come(onnx, texts),
         "onnxruntime float32, by length": lambda: onnx.score(onnx.encode(texts)),
         f"lembra: {ours.engine.name}": lambda: ours.score(ours.encode(texts)),
     }
@@ -108,44 +107,15 @@ def rounds(works: dict[str, Work], count: int) -> dict[str, list[float]]:
     return seconds
 
 
-def packed(bundle: Bundle, classifier: Classifier, texts: Sequence[str]) -> Work:
-    """What torch's own tutorials do: one bidirectional nn.LSTM on a PackedSequence."""
-    import safetensors.torch
-    import torch
-
-    from benchmarks.packed import PackedNetwork
-
-    network = PackedNetwork(bundle.config.network).eval()
-    network.load_state_dict(safetensors.torch.load(bundle.weights))
-
-    def work() -> Any:
-        with torch.inference_mode():
-            return torch.cat(
-                [
-                    network(torch.from_numpy(batch.ids_BT), torch.from_numpy(batch.lengths_B))
-                    for batch in arrival(classifier, texts)
-                ]
-            ).numpy()
-
-    if not np.allclose(work(), classifier.logits(classifier.encode(texts)), rtol=0, atol=AGREEMENT):
-        raise SystemExit("error: nn.LSTM on packed batches gives other answers: it isn't the same network")
-    return work
-
-
-def padded(classifier: Classifier, texts: Sequence[str]) -> Work:
-    """onnxruntime as it comes out of an exporter: batches as they arrive, padded to their longest."""
+def as_they_come(classifier: Classifier, texts: Sequence[str]) -> Work:
+    """Batches in the order of arrival, whatever their lengths."""
 
     def work() -> None:
-        for batch in arrival(classifier, texts):
-            classifier.engine.scores(batch)
+        for start in range(0, len(texts), ROWS):
+            rows = classifier.encode(texts[start : start + ROWS])
+            classifier.engine.scores(collate.collate([row.tokens.ids for row in rows], range(len(rows))))
 
     return work
-
-
-def arrival(classifier: Classifier, texts: Sequence[str]) -> Iterator[collate.Batch]:
-    for start in range(0, len(texts), ROWS):
-        rows = classifier.encode(texts[start : start + ROWS])
-        yield collate.collate([row.tokens.ids for row in rows], range(len(rows)))
 
 
 def product(bundle: Bundle) -> tuple[Work, float]:

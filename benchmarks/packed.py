@@ -4,11 +4,31 @@ The same parameters under the same names as `model.network.Network`, and the sam
 B rows, T tokens, E embedding, H hidden units a direction, D directions, P = 3·D·H pooled.
 """
 
+import safetensors.torch
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
+from model.bundle import Bundle
+from model.calibration import Floats
+from model.collate import Batch
 from model.network import Network
+
+
+class PackedEngine:
+    """torch in float32, as `model.engine.Engine` has it: a classifier on it is checked against the bundle's probes."""
+
+    name = "nn.LSTM on a PackedSequence"
+    tolerance = 1e-4  # as torch's and onnxruntime's
+
+    def __init__(self, bundle: Bundle) -> None:
+        self._network = PackedNetwork(bundle.config.network).eval()
+        self._network.load_state_dict(safetensors.torch.load(bundle.weights))
+
+    def scores(self, batch: Batch) -> Floats:
+        with torch.inference_mode():
+            logits_BC: Floats = self._network(torch.from_numpy(batch.ids_BT), torch.from_numpy(batch.lengths_B)).numpy()
+        return logits_BC
 
 
 class PackedNetwork(Network):

@@ -19,10 +19,11 @@ def describe() -> dict[str, object]:
         "cores": os.cpu_count(),
         "python": platform.python_version(),
         "versions": provenance.versions(("torch", "onnxruntime", "tokenizers", "fastapi", "uvicorn")),
-        "command": shlex.join(["python", "-m", f"benchmarks.{_name(Path(sys.argv[0]))}", *sys.argv[1:]]),
+        "command": shlex.join(["python", "-m", _name(), *sys.argv[1:]]),
     }
 
 
-def _name(script: Path) -> str:
-    """Of the benchmark: a module's, or a package's."""
-    return script.parent.name if script.stem == "__main__" else script.stem
+def _name() -> str:
+    """Of the benchmark that runs: a module's, or a package's."""
+    spec = sys.modules["__main__"].__spec__
+    return spec.name.removesuffix(".__main__") if spec is not None else Path(sys.argv[0]).stem

@@ -5,7 +5,9 @@ import http.server
 import itertools
 import os
 import threading
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -65,6 +67,40 @@ def test_arrivals_are_poissons_in_their_shares() -> None:
     assert min(gaps) < 0.0002
     assert max(gaps) > 0.003
     assert found == loads.poisson(kinds, rate=1000, seconds=4, seed=0)
+
+
+def test_a_server_that_ends_at_its_start_says_why() -> None:
+    """In the last line of what it said."""
+    recipe = servers.Recipe("it", ("-c", "import sys; sys.exit('there is no such bundle')"))
+    with (
+        pytest.raises(servers.NotStartedError, match="it ended at its start with 1: there is no such bundle"),
+        servers.running(recipe, [min(os.sched_getaffinity(0))]),
+    ):
+        pass
+
+
+PARENT = """
+import http.server, subprocess, sys
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
+http.server.test(http.server.SimpleHTTPRequestHandler, port={port}, bind="127.0.0.1")
+"""
+
+
+def test_what_a_server_started_ends_with_it() -> None:
+    """Even in a session of its own; until then it counts."""
+    recipe = servers.Recipe("parent", ("-c", PARENT), ready=("HEAD", "/", None))
+    with servers.running(recipe, [min(os.sched_getaffinity(0))]) as server:
+        (_, (child, _)) = servers.family(server.process.pid)
+    end = time.monotonic() + PATIENCE_S
+    while _lives(child):
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def _lives(pid: int) -> bool:
+    """And is no mere entry that nobody has asked for yet."""
+    status = Path(f"/proc/{pid}/status")
+    return status.exists() and "State:\tZ" not in status.read_text()
 
 
 def test_the_no_op_answers_as_ours_does_and_is_ended() -> None:

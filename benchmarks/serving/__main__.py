@@ -6,7 +6,6 @@ corpus where there are none. Needs wrk. Five rounds take about seven minutes.
 """
 
 import argparse
-import asyncio
 import itertools
 import json
 import os
@@ -15,19 +14,18 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import uvloop
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks import machine
 from benchmarks.engine import short_texts
 from benchmarks.serving import loads, servers
+from benchmarks.serving.loads import Figures
 from benchmarks.serving.servers import NOOP, OURS, Server
 from model.bundle import Bundle
 
 TEXTS = 2000
 LIST = 64  # texts of one request, where there are several
-Figures = dict[str, float]
 
 
 def main() -> None:
@@ -88,8 +86,7 @@ class Bench:
         }
 
     def _closed(self, server: Server, bodies: Sequence[str], connections: int) -> Figures:
-        found = loads.closed(server.port, bodies, connections=connections, seconds=self._seconds, cores=self._clients)
-        return {**found, "req_s": found["requests"] / found["seconds"]}
+        return loads.closed(server.port, bodies, connections=connections, seconds=self._seconds, cores=self._clients)
 
     def _offline(self) -> float:
         """Texts a second of the engine in this process, on the server's cores, tokenizing included."""
@@ -133,14 +130,8 @@ class Bench:
             "retried_ok": sum(answer.status == 200 for answer in returned) / max(1, len(returned)),
         }
 
-    def _open(self, server: Server, arrivals: list[tuple[float, str, str]]) -> list[loads.Answered]:
-        before = os.sched_getaffinity(0)
-        os.sched_setaffinity(0, self._clients)
-        try:
-            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                return runner.run(loads.opened(server.port, arrivals))
-        finally:
-            os.sched_setaffinity(0, before)
+    def _open(self, server: Server, arrivals: Sequence[loads.Arrival]) -> list[loads.Answered]:
+        return loads.open_loop(server.port, arrivals, cores=self._clients)
 
 
 def long_texts(data: Path, short: Sequence[str]) -> list[str]:

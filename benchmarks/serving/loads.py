@@ -6,23 +6,30 @@ counted from the moment at which its request should have been sent.
 
 import asyncio
 import json
+import math
 import os
 import random
 import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import TypeAlias, cast
+
+import uvloop
 
 from benchmarks.serving.servers import on
+
+Figures: TypeAlias = dict[str, float]
+Arrival: TypeAlias = tuple[float, str, str]  # second, kind, body
 
 SCRIPT = Path(__file__).parent / "wrk.lua"
 PATIENCE_S = 60
 END = b"\r\n\r\n"
 LENGTH = re.compile(rb"content-length: (\d+)", re.IGNORECASE)
+LAST_CHUNK = b"\r\n0\r\n\r\n"  # Ray Serve tells no length
 LOST = b"HTTP/1.1 000"  # in place of the head of an answer
 RETRY_AFTER = re.compile(rb"retry-after: (\d+)", re.IGNORECASE)
 
@@ -32,8 +39,8 @@ def body(texts: str | Sequence[str]) -> str:
     return json.dumps({"input": texts if isinstance(texts, str) else list(texts)})
 
 
-def closed(port: int, bodies: Sequence[str], *, connections: int, seconds: float, cores: Sequence[int]) -> Any:
-    """What wrk found: requests, seconds, failed, and latencies in ms."""
+def closed(port: int, bodies: Sequence[str], *, connections: int, seconds: float, cores: Sequence[int]) -> Figures:
+    """What wrk found: requests, seconds, requests a second, failed, and latencies in ms."""
     if shutil.which("wrk") is None:
         raise SystemExit("error: wrk is not installed: apt-get install wrk")
     with tempfile.NamedTemporaryFile("w", suffix=".jsonl") as file:
@@ -47,7 +54,8 @@ def closed(port: int, bodies: Sequence[str], *, connections: int, seconds: float
             text=True,
             check=True,
         )
-    return json.loads(done.stdout.splitlines()[-1])
+    found: Figures = json.loads(done.stdout.splitlines()[-1])
+    return {**found, "req_s": found["requests"] / found["seconds"]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +82,7 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._data += data
-        end = self._data.find(END)
-        if end < 0:
-            return
-        length = LENGTH.search(self._data, 0, end)
-        if self.waiting and length and len(self._data) >= end + len(END) + int(length[1]):
+        if self.waiting and not self.waiting.done() and (end := answer_ends(self._data)) >= 0:
             self.waiting.set_result(self._data[:end])
             self._data = b""
 
@@ -98,12 +102,57 @@ class Connection(asyncio.Protocol):
             raise ConnectionResetError
         self.waiting = asyncio.get_running_loop().create_future()
         self._transport.write(request)
-        return await self.waiting
+        try:
+            return await self.waiting
+        except asyncio.CancelledError:  # nobody waits any more, and what comes late must not answer the next
+            self.close()
+            raise
 
 
-async def opened(
-    port: int, arrivals: Sequence[tuple[float, str, str]], *, most_connections: int = 4000
-) -> list[Answered]:
+def open_loop(port: int, arrivals: Sequence[Arrival], *, cores: Sequence[int]) -> list[Answered]:
+    """What became of all, sent from these cores."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(opened(port, arrivals))
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def p99_ms(answers: Sequence[Answered]) -> float:
+    """Of the latencies. Who got no answer, or a refusal, waits for ever; so it is where nothing was sent."""
+    waited = sorted(answer.latency_s if answer.status == 200 else math.inf for answer in answers)
+    return 1000 * waited[int(0.99 * len(waited))] if waited else math.inf
+
+
+def highest(passes: Callable[[float], bool], *, guess: float, steps: int) -> float:
+    """The highest rate that was found to pass, or 0, where `guess` is the first of so many that are tried.
+
+    Half as much again while all pass, half as much while none does, then half way between the two nearest.
+    """
+    low, high, rate = 0.0, math.inf, guess
+    for _ in range(steps):
+        if passes(rate):
+            low = rate
+        else:
+            high = rate
+        rate = 1.5 * low if high == math.inf else (low + high) / 2
+    return low
+
+
+def answer_ends(data: bytes) -> int:
+    """Where the head of an answer ends, or -1 while it isn't there with the whole of its body."""
+    end = data.find(END)
+    if end < 0:
+        return -1
+    length = LENGTH.search(data, 0, end)
+    if length:
+        return end if len(data) >= end + len(END) + int(length[1]) else -1
+    return end if data.endswith(LAST_CHUNK) else -1
+
+
+async def opened(port: int, arrivals: Sequence[Arrival], *, most_connections: int = 4000) -> list[Answered]:
     """Send each (second, kind, body) at its time; what became of all. A connection is made where none is free."""
     loop = asyncio.get_running_loop()
     free: list[Connection] = []
@@ -153,7 +202,7 @@ async def opened(
 
 def poisson(
     kinds: Sequence[tuple[str, float, Sequence[str]]], *, rate: float, seconds: float, seed: int
-) -> list[tuple[float, str, str]]:
+) -> list[Arrival]:
     """Arrivals at `rate` a second, each of a kind drawn by its share, with the bodies of a kind in turn."""
     draw, now = random.Random(seed), 0.0
     sent = dict.fromkeys((name for name, _, _ in kinds), 0)

@@ -3,6 +3,7 @@
 import asyncio
 import http.server
 import itertools
+import math
 import os
 import threading
 import time
@@ -67,6 +68,39 @@ def test_arrivals_are_poissons_in_their_shares() -> None:
     assert min(gaps) < 0.0002
     assert max(gaps) > 0.003
     assert found == loads.poisson(kinds, rate=1000, seconds=4, seed=0)
+
+
+@pytest.mark.parametrize("capacity", [20, 137, 900])
+def test_the_highest_rate_is_found(capacity: float) -> None:
+    """From below and from above, never beyond it, and the nearer the more rates are tried."""
+    found = [loads.highest(lambda rate: rate <= capacity, guess=100, steps=steps) for steps in (8, 16)]
+    assert found == sorted(found)
+    assert found == pytest.approx([capacity] * 2, rel=0.2)
+    assert capacity * 0.999 < found[1] <= capacity
+
+
+def test_a_server_that_can_do_nothing_has_no_rate() -> None:
+    """Each try is at a lower one."""
+    tried: list[float] = []
+    assert loads.highest(lambda rate: bool(tried.append(rate)), guess=80, steps=3) == 0
+    assert tried == [80, 40, 20]
+
+
+def test_a_refusal_is_later_than_any_answer() -> None:
+    """The hundredth of a hundred is the one that counts; of none there is nothing to be said for it."""
+    good = [loads.Answered("a", 200, 0.001 * number, None, b"") for number in range(100)]
+    refused = loads.Answered("a", 503, 0.0, None, b"")
+    assert loads.p99_ms(good) == pytest.approx(99)
+    assert loads.p99_ms([*good[:99], refused]) == loads.p99_ms([]) == math.inf
+
+
+@pytest.mark.parametrize(
+    "whole", [b"HTTP/1.1 200\r\ncontent-length: 2\r\n\r\n{}", b"HTTP/1.1 200\r\na: b\r\n\r\n2\r\n{}\r\n0\r\n\r\n"]
+)
+def test_an_answer_ends_with_its_body(whole: bytes) -> None:
+    """By its length, or by the chunk that is empty."""
+    assert loads.answer_ends(whole) == whole.index(loads.END)
+    assert all(loads.answer_ends(whole[:size]) < 0 for size in range(len(whole)))
 
 
 def test_a_server_that_ends_at_its_start_says_why() -> None:

@@ -1,0 +1,1 @@
+"""Servers that others have made, with the same network: `python -m benchmarks.serving.rivals`."""

@@ -67,20 +67,29 @@ def _line(axes: Axes, name: str, found: Sequence[Found]) -> None:
 
 
 def forgetting(found: Sequence[Found]) -> Figure:
-    """What is left of the cell over the gap's words, at the longest gap that each LSTM was trained on."""
+    """What is left of the cell over the gap's words, of the task and gap that most of the LSTMs were trained on."""
     figure = Figure((6.5, 4.2), layout="constrained")
     axes = figure.subplots()
-    for name in [name for name in LOOKS if any(one["network"] == name for one in found)]:
-        of_name = [one for one in found if one["network"] == name]
-        longest = max(of_name, key=lambda one: (one["gaps"][0], one.get("success", False)))
-        words, shares = zip(*(pair for pair in longest["kept"] if pair[1] > FLOOR), strict=True)
-        label = f"{name}, {'solved' if longest['success'] else 'not solved'}"
+    task, gap = _shared_by_most(found)
+    alike = [one for one in found if (one["task"], one["gaps"][0]) == (task, gap)]
+    for name in [name for name in LOOKS if any(one["network"] == name for one in alike)]:
+        one = max((one for one in alike if one["network"] == name), key=lambda one: bool(one.get("success")))
+        words, shares = zip(*(pair for pair in one["kept"] if pair[1] > FLOOR), strict=True)
+        label = f"{name}, {'solved' if one['success'] else 'not solved'}"
         axes.plot(words, shares, color=LOOKS[name][0], marker=LOOKS[name][1], markersize=3, label=label)
-    axes.set(xlabel="words since the cue", ylabel="share of the memory that is left", yscale="log", xscale="log")
-    axes.set_ylim(FLOOR, 3)
+    axes.set(title=f"{task}, learnt from gaps of {gap:,}", xscale="log", yscale="log", ylim=(FLOOR, 3))
+    axes.set(xlabel="words since the cue", ylabel="share of the memory that is left")
     _plain(axes)
     axes.legend(frameon=False, loc="lower left")
     return figure
+
+
+def _shared_by_most(found: Sequence[Found]) -> tuple[str, int]:
+    """The task and gap that has the most networks; of several, the longest gap, then the first by name."""
+    networks: dict[tuple[str, int], set[str]] = {}
+    for one in found:
+        networks.setdefault((one["task"], one["gaps"][0]), set()).add(one["network"])
+    return max(sorted(networks), key=lambda key: (len(networks[key]), key[1]))
 
 
 def _plain(axes: Axes) -> None:

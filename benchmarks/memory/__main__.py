@@ -3,7 +3,8 @@
 Texts of a cue, a gap of T to 1.1 T real words and a question; networks of equal size learn them, each gap by itself,
 until 95 % of texts drawn anew are right or `--texts` are spent. Chance is 50 %. `--quick` is a glimpse of two minutes
 on one core. `--mixed` learns from all `--gaps` at once and tests at `--test-gaps`. `--figures docs` draws what was
-found. One thread; what lies in the folder of `--keep` isn't done again.
+found, and what lies in the folder of `--keep` of these tasks, networks and seeds at other gaps. One thread; what lies
+in that folder isn't done again.
 """
 
 import argparse
@@ -48,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{number}: {name}: {accuracies}; {done['seconds']:.0f} s", file=sys.stderr)
     show(found)
     if given.figures is not None:
-        figures.draw(found, given.figures)
+        figures.draw(to_draw(found, given), given.figures)
     print(json.dumps({"memory": [{**one, "kept": None} for one in found], **machine.describe()}))
     return 0
 
@@ -111,6 +112,23 @@ def _learn(run: Run, filler: Filler, _: Path) -> Found:
 
 def _measure(what: tuple[str, str, int, int], filler: Filler, _: Path) -> Found:
     return json.loads(json.dumps(outsiders.measure(*what, filler)))  # type: ignore[no-any-return]
+
+
+def to_draw(found: Sequence[Found], given: argparse.Namespace) -> list[Found]:
+    """These runs and the kept ones beside them, each once, in the order in which tasks and networks were named."""
+    kept = [json.loads(file.read_text(encoding="utf-8")) for file in given.keep.glob("*.json")] if given.keep else []
+    runs = {
+        json.dumps([one["task"], one["network"], one["gaps"], one["seed"], one.get("head")]): one
+        for one in [*kept, *found]
+    }
+    asked = [
+        one
+        for one in runs.values()
+        if one["task"] in given.tasks and one["network"] in given.networks and one["seed"] in given.seeds
+    ]
+    return sorted(
+        asked, key=lambda one: (given.tasks.index(one["task"]), given.networks.index(one["network"]), one["gaps"])
+    )
 
 
 def show(found: Sequence[Found]) -> None:

@@ -85,11 +85,16 @@ def forgetting(found: Sequence[Found]) -> Figure:
 
 
 def _shared_by_most(found: Sequence[Found]) -> tuple[str, int]:
-    """The task and gap that has the most networks; of several, the longest gap, then the first by name."""
-    networks: dict[tuple[str, int], set[str]] = {}
+    """The task and gap that has the most networks; of several, the longest gap, then what most of them solved."""
+    groups: dict[tuple[str, int], list[Found]] = {}
     for one in found:
-        networks.setdefault((one["task"], one["gaps"][0]), set()).add(one["network"])
-    return max(sorted(networks), key=lambda key: (len(networks[key]), key[1]))
+        groups.setdefault((one["task"], one["gaps"][0]), []).append(one)
+
+    def rank(key: tuple[str, int]) -> tuple[int, int, int]:
+        networks = {one["network"] for one in groups[key]}
+        return len(networks), key[1], sum(bool(one.get("success")) for one in groups[key])
+
+    return max(sorted(groups), key=rank)
 
 
 def _plain(axes: Axes) -> None:

@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
 from benchmarks.memory import learning
-from benchmarks.memory.__main__ import main
+from benchmarks.memory.__main__ import main, parse, to_draw
 from benchmarks.memory.networks import NETWORKS, Reader
 from benchmarks.memory.texts import TASKS, FillerError, Texts, read_filler
 
@@ -123,3 +123,18 @@ def test_the_smallest_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert first[0]["success"]
     assert 0 < first[0]["gradient"]["cue"] < first[0]["gradient"]["last"]
     assert {path.name for path in tmp_path.glob("*.svg")} == {"memory.svg", "forgetting.svg"}
+
+
+def test_a_figure_has_the_kept_runs_of_other_gaps_too(tmp_path: Path) -> None:
+    """Of the networks and seeds that are asked for, each run once, in the order of the networks."""
+
+    def run(network: str, gap: int, seed: int = 0) -> dict[str, object]:
+        return {"task": "order", "network": network, "gaps": [gap], "seed": seed, "head": "last"}
+
+    for number, kept in enumerate(
+        [run("GRU", 10), run("LSTM, chrono", 1000), run("GRU", 10, seed=3), run("tanh RNN", 10)]
+    ):
+        (tmp_path / f"{number}.json").write_text(json.dumps(kept))
+    given = parse(["--keep", str(tmp_path), "--seeds", "0", "--networks", "LSTM, chrono", "GRU"])
+    drawn = to_draw([run("GRU", 10), run("GRU", 100)], given)
+    assert drawn == [run("LSTM, chrono", 1000), run("GRU", 10), run("GRU", 100)]

@@ -120,7 +120,7 @@ def answer(instance: str, error: AppError) -> Response:
 def unexpected(request: Request, error: Exception) -> Response:
     """What a client is told of an error that nobody foresaw; the log has its traceback."""
     logger.error("unexpected error in %s %s", request.method, request.url.path, exc_info=error)
-    return problem(request.url.path, 500, "the server met an error that it did not expect; its log has it")
+    return problem(request.scope["path"], 500, "the server met an error that it did not expect; its log has it")
 
 
 def install(app: FastAPI) -> None:
@@ -128,7 +128,7 @@ def install(app: FastAPI) -> None:
 
     async def app_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, AppError)
-        return answer(request.url.path, error)
+        return answer(request.scope["path"], error)
 
     async def unforeseen(request: Request, error: Exception) -> Response:
         return unexpected(request, error)
@@ -136,7 +136,7 @@ def install(app: FastAPI) -> None:
     async def http_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         detail = f"{request.method} {request.url.path}: {error.detail}"
-        return problem(request.url.path, error.status_code, detail, headers=dict(error.headers or {}))
+        return problem(request.scope["path"], error.status_code, detail, headers=dict(error.headers or {}))
 
     app.add_exception_handler(AppError, app_error)
     app.add_exception_handler(HTTPException, http_error)

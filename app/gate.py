@@ -5,6 +5,7 @@ work, so it comes before the body is read, ready made. And FastAPI's road costs 
 does for a short text.
 """
 
+from copy import copy
 from functools import lru_cache
 
 from fastapi import FastAPI
@@ -14,14 +15,14 @@ from starlette.types import Receive, Scope, Send
 
 from app.batcher import LONGEST_RETRY_S
 from app.errors import AppError, Overloaded, answer, unexpected
-from app.routes import CLASSIFY, CLOSE, State, classify
+from app.routes import CLASSIFY, CLOSE, MOST_DIGITS, State, classify
 
 # A body that is larger, or of which nobody knows how large it is, is not waited for.
 READ_ON_BYTES = 64 * 1024
 
 
 class Gate(FastAPI):
-    """FastAPI, but for requests to classify: these take none of its layers."""
+    """FastAPI, but for requests to classify: these take none of its layers, nor any middleware that is added to it."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer it, or pass it on."""
@@ -29,8 +30,17 @@ class Gate(FastAPI):
             await super().__call__(scope, receive, send)
             return
         scope["app"] = self
-        response = refuse_if_full(self.state.lembra, scope) or await _answer(Request(scope, receive))
+        response = await _answer(Request(scope, receive))
         await response(scope, receive, send)
+
+
+async def _answer(request: Request) -> Response:
+    try:
+        return refuse_if_full(request.app.state.lembra, request.scope) or await classify(request)
+    except AppError as error:
+        return answer(CLASSIFY, error)
+    except Exception as error:
+        return unexpected(request, error)
 
 
 def refuse_if_full(state: State, scope: Scope) -> Response | None:
@@ -42,13 +52,17 @@ def refuse_if_full(state: State, scope: Scope) -> Response | None:
     state.metrics.refused.inc()
     # Who waits for "100 Continue" need not send the body after this (RFC 9110, 10.1.1).
     expects = any(name == b"expect" for name, _ in scope["headers"])
-    return _refusal(max(batcher.retry_s for batcher in batchers), close=size is None or size > READ_ON_BYTES or expects)
+    close = size is None or size > READ_ON_BYTES or expects
+    made = _refusal(max(batcher.retry_s for batcher in batchers), close=close)
+    response = copy(made)
+    response.raw_headers = list(made.raw_headers)  # what wraps the application may add to it
+    return response
 
 
 def _announced(scope: Scope) -> int | None:
     """The body's bytes, as far as the client says."""
     for name, value in scope["headers"]:
-        if name == b"content-length" and value.isdigit():
+        if name == b"content-length" and value.isdigit() and len(value) <= MOST_DIGITS:
             return int(value)
     return None
 
@@ -60,12 +74,3 @@ def _refusal(retry_s: int, *, close: bool) -> Response:
         headers={"Retry-After": str(retry_s)} | (CLOSE if close else {}),
     )
     return answer(CLASSIFY, error)
-
-
-async def _answer(request: Request) -> Response:
-    try:
-        return await classify(request)
-    except AppError as error:
-        return answer(request.url.path, error)
-    except Exception as error:
-        return unexpected(request, error)

@@ -49,6 +49,8 @@ MOST_FAULTS = 100
 # Scores of an answer that the event loop writes itself, in about a millisecond. A thousand texts over a hundred labels
 # take a second, in which it has others to serve; a thread, which costs 0.1 ms, does those.
 ANSWERED_AT_ONCE = 1000
+# Of a length that is announced; Python refuses to read thousands of them, which may be zeros.
+MOST_DIGITS = 20
 CLOSE = {"Connection": "close"}  # the rest of a body that was not read is still on it
 
 Answer = TypeVar("Answer")
@@ -156,7 +158,7 @@ async def ready(request: Request) -> Any:
     state: State = request.app.state.lembra
     if not state.ready:
         reason = "shutting down" if state.draining else "an engine has stopped"
-        return problem(request.url.path, 503, f"not ready: {reason}", slug="not-ready")
+        return problem(request.scope["path"], 503, f"not ready: {reason}", slug="not-ready")
     return Health(status="ready")
 
 
@@ -187,7 +189,7 @@ async def read_body(request: Request, settings: Settings) -> bytes:
 
 async def _receive(request: Request, *, limit: int) -> bytes:
     header = request.headers.get("content-length", "0")
-    announced, body = int(header) if header.isdecimal() else 0, bytearray()
+    announced, body = int(header) if header.isdecimal() and len(header) <= MOST_DIGITS else 0, bytearray()
     if announced <= limit:
         async for chunk in request.stream():
             body += chunk

@@ -29,11 +29,12 @@ FLOOR = 1e-12  # of what is left: below it nothing is drawn
 
 
 def draw(found: Sequence[Found], folder: Path) -> None:
-    """memory.svg and forgetting.svg, from runs that learnt one gap each with the last state as their head."""
+    """memory.svg and, where there are LSTMs, forgetting.svg: from runs that learnt one gap each, by the last state."""
     single = [one for one in found if len(one["gaps"]) == 1 and one.get("head", "last") == "last"]
     with matplotlib.style.context(["default", STYLE]):
         _save(memory(single), folder / "memory.svg")
-        _save(forgetting([one for one in single if one.get("kept")]), folder / "forgetting.svg")
+        if keeping := [one for one in single if one.get("kept")]:
+            _save(forgetting(keeping), folder / "forgetting.svg")
 
 
 def memory(found: Sequence[Found]) -> Figure:

@@ -29,6 +29,7 @@ LIST = 64  # texts of one request, where there are several
 
 
 def main() -> None:
+    servers.end_on_sigterm()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bundle", nargs="?", type=Path, default=machine.BUNDLES / "sentiment-en")
     parser.add_argument("--data", type=Path, default=machine.DATA)

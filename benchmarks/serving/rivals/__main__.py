@@ -49,6 +49,7 @@ Measure: TypeAlias = Callable[[Server, Sequence[str], int], Figures]
 
 
 def main() -> None:
+    servers.end_on_sigterm()
     given = parse()
     started, unmade = starts(given)
     bench = Bench(given, started[OURS])

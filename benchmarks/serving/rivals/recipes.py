@@ -70,8 +70,7 @@ class Rival:
 
 
 ON_TORCH = list(STARTS)
-# The one that batches nothing shows nothing of batching.
-ON_OURS = [f"{framework}+lembra" for framework in STARTS if framework != "fastapi"]
+ON_OURS = [f"{framework}+lembra" for framework in STARTS]
 RIVALS = {rival.name: rival for rival in (Rival(framework, "torch") for framework in ON_TORCH)} | {
     rival.name: rival for rival in (Rival(name.partition("+")[0], "lembra") for name in ON_OURS)
 }

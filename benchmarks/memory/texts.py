@@ -26,9 +26,9 @@ Rng = np.random.Generator
 Cue = tuple[list[tuple[int, int, str]], int]
 
 FREQUENT = 300  # words of the filler: rarer ones are left out of its running text, so that a small table holds them all
-# Words before the cue, so that its place alone says nothing. Where there are none its first word has no neighbour before
-# it, by which pairs and triples have up to 58 and 66 % of order, and 53 and 56 % of last-mention; with 2 at least they
-# would have none. It stays until all runs that are kept are made anew.
+# Words before the cue, so that its place alone says nothing. Where there are none its first word has none before it, by
+# which pairs and triples have up to 58 and 66 % of order, and 53 and 56 % of last-mention; with 2 at least they would
+# have nothing. It stays until all runs that are kept are made anew.
 LEAD = (0, 5)
 NEAR = (2, 4)  # between a name and its quality: no pair or triple of neighbours binds them
 APART = (2, 6)  # between one thing told and the next

@@ -26,7 +26,7 @@ CRITERION = 0.95  # of them right
 TESTED = 1024  # texts behind the last step, of a stream that no check read
 PROBED = 64  # texts that gradients are averaged over
 POINTS = 40  # of what is kept, over the gap
-SLACK = 64  # words that a text may have beside its gap: lead, cue and question
+SLACK = 64  # words that a text may have beside its gap, but for those between the two of an order
 
 
 @dataclass(frozen=True, slots=True)

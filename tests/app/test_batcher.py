@@ -199,29 +199,24 @@ async def test_short_texts_go_first_until_a_long_one_has_waited_long() -> None:
     assert engine.rows == [IDS[text] for text in (A, A, B, C, A, C, A, B)]
 
 
-async def test_a_long_list_does_not_hold_up_those_who_come_after_it() -> None:
-    """The oldest for as long as it takes, it has every other batch; the others' texts have those between."""
+@pytest.mark.parametrize(
+    ("slow", "order"),
+    [(False, (A, C, A, C, B, C, C, C)), (True, (A, C, C, C, C, C))],
+    ids=["in time", "late at half speed"],
+)
+async def test_a_long_list_shares_the_engine_unless_it_would_be_late(slow: bool, order: tuple[str, ...]) -> None:
+    """The oldest for as long as it takes, it has every other batch; all of them where it was admitted and is late."""
     engine, clock = FakeEngine(), FakeClock()
     async with serving(engine, limits=replace(LIMITS, batch_tokens=1), clock=clock) as batcher:
         async with busy(engine, batcher) as first:
             others = [ask(batcher, *[C] * 5), ask(batcher, A), ask(batcher, B)]
             await queued(batcher, 7)
+            if slow:
+                batcher._speed.observe(1, 100 * PATIENCE_S)
             clock.now_s += 2 * OVERTAKEN_S
         await outcomes(first, *others)
-    assert engine.rows == [IDS[text] for text in (A, C, A, C, B, C, C, C)]
-
-
-async def test_a_list_that_would_be_late_at_half_speed_has_all_batches() -> None:
-    """It was admitted; those who come after it wait."""
-    engine, clock = FakeEngine(), FakeClock()
-    async with serving(engine, limits=replace(LIMITS, batch_tokens=1), clock=clock) as batcher:
-        async with busy(engine, batcher) as first:
-            others = [ask(batcher, *[C] * 5), ask(batcher, A), ask(batcher, B)]
-            await queued(batcher, 7)
-            batcher._speed.observe(1, 100 * PATIENCE_S)
-            clock.now_s += 2 * OVERTAKEN_S
-        await outcomes(first, *others)
-    assert engine.rows[:6] == [IDS[A], *[IDS[C]] * 5]
+    assert engine.rows[: len(order)] == [IDS[text] for text in order]
+    assert len(engine.rows) == 8
 
 
 async def test_those_who_come_after_a_long_list_are_looked_at() -> None:

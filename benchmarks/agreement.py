@@ -18,7 +18,7 @@ from benchmarks import machine
 from model.bundle import Bundle
 from model.classifier import Classifier, Row
 from model.engine import Engine
-from model.engine_native import NativeEngine, can_serve
+from model.engine_native import NativeEngine, can_serve, kernels
 from model.engine_onnx import OnnxEngine
 from model.engine_torch import TorchEngine
 from training.data import SAMPLE
@@ -40,7 +40,8 @@ def main() -> None:
         "torch": TorchEngine(network, weights, device="cpu"),
     }
     if can_serve(network):
-        engines["native"] = NativeEngine(network, weights, threads=1)
+        for kernel in kernels():
+            engines[f"native, {kernel.name}"] = NativeEngine(network, weights, threads=1, kernel=kernel)
     classifiers = {name: bundle.classifier_on(engine) for name, engine in engines.items()}
     rows = classifiers["onnxruntime"].encode(texts)
     tokens = [min(map(len, rows)), max(map(len, rows))]

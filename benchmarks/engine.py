@@ -1,9 +1,9 @@
 """How fast a network is offline, tokenizing included: `python -m benchmarks.engine [BUNDLE]`.
 
-Short real texts (AG News' test rows of `--data`, or the sample corpus) through the same network in four ways, each once
-a round, so that what else this machine does meets them all; on one core, and on all that there are. Medians over the
-rounds, and ratios to the first way: `nn.LSTM` on PackedSequence batches of 64 in the order of arrival, as a tutorial
-has it. The ceiling is a float32 matrix product of the recurrence's shape, by torch, in the same rounds.
+Short real texts (AG News' test rows of `--data`, or the sample corpus) through the same network in several ways, each
+once a round, so that what else this machine does meets them all; on one core, and on all that there are. Medians over
+the rounds, and ratios to the first way: `nn.LSTM` on PackedSequence batches of 64 in the order of arrival, as in a
+tutorial. The ceiling is a float32 matrix product of the recurrence's shape, by torch, in the same rounds.
 """
 
 import argparse
@@ -27,6 +27,7 @@ from model import collate
 from model.bundle import Bundle
 from model.classifier import Classifier
 from model.engine import cores
+from model.engine_native import NativeEngine, can_serve, kernels
 from model.engine_onnx import OnnxEngine
 from training.data import SAMPLE
 
@@ -66,17 +67,22 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
     bundle = Bundle.open(given.bundle)
     ours = bundle.classifier(device="cpu", threads=given.cores)
     onnx = bundle.classifier_on(OnnxEngine(bundle.graph, bundle.weights, threads=given.cores))
+    network = bundle.config.network
+    slower = [
+        bundle.classifier_on(NativeEngine(network, bundle.weights, threads=given.cores, kernel=kernel))
+        for kernel in (kernels()[1:] if can_serve(network) else ())
+    ]
     rows = ours.encode(texts)
     ways = {
         f"nn.LSTM, packed, {ROWS} as they come": as_they_come(bundle.classifier_on(PackedEngine(bundle)), texts),
         f"onnxruntime float32, padded, {ROWS} as they come": as_they_come(onnx, texts),
-        "onnxruntime float32, by length": lambda: onnx.score(onnx.encode(texts)),
-        f"lembra: {ours.engine.name}": lambda: ours.score(ours.encode(texts)),
+        "onnxruntime float32, by length": by_length(onnx, texts),
+        **{f"lembra: {one.engine.name}": by_length(one, texts) for one in (*slower, ours)},
     }
     parts = {"tokenizing": lambda: ours.encode(texts), "the rest": lambda: ours.score(rows)}
     ceiling, macs = product(bundle)
     seconds = rounds({**ways, **parts, "ceiling": ceiling}, given.rounds)
-    recurrence = sum(map(len, rows)) * bundle.config.network.directions * 4 * bundle.config.network.hidden_size**2
+    recurrence = sum(map(len, rows)) * network.directions * 4 * network.hidden_size**2
     base = seconds[next(iter(ways))]
     return {
         "cores": given.cores,
@@ -116,6 +122,11 @@ def as_they_come(classifier: Classifier, texts: Sequence[str]) -> Work:
             classifier.engine.scores(collate.collate([row.tokens.ids for row in rows], range(len(rows))))
 
     return work
+
+
+def by_length(classifier: Classifier, texts: Sequence[str]) -> Work:
+    """In the batches that the classifier makes."""
+    return lambda: classifier.score(classifier.encode(texts))
 
 
 def product(bundle: Bundle) -> tuple[Work, float]:

@@ -1,14 +1,15 @@
-"""The network in C, for CPUs with AVX2: what serves on a CPU, where the package was built with a compiler at hand.
+"""The network in C, for CPUs with AVX2 or AVX-512: what serves on a CPU, where the package was built with a compiler.
 
 model/native/lstm.c says how it computes; here its arrays are made. No torch, no onnxruntime.
 
-V tokens, E embedding, H hidden units a direction, D directions, C classes; U blocks of LANES units, H / LANES rounded
-up; G rows that are computed together.
+V tokens, E embedding, H hidden units a direction, D directions, C classes; U blocks of L units, the kernel's lanes,
+H / L rounded up; G rows that are computed together.
 """
 
 import ctypes
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,9 @@ from model.config import WEIGHTS, NetworkConfig
 from model.errors import BundleError
 from model.tokenization import Ids
 
-LIBRARY = Path(__file__).parent / "native" / "liblembra.so"
-INTERFACE = 1
-LANES = 8
+FOLDER = Path(__file__).parent / "native"
+LIBRARIES = ("liblembra_avx512.so", "liblembra_avx2.so")  # the fastest first
+INTERFACE = 2
 GATES = 4
 # A hidden state of 1 as an integer. What it leaves of the 31 bits of a sum is for the weights: at 2,048 and at 16,384
 # the answers were twice as far from float32's.
@@ -59,23 +60,44 @@ class _Network(ctypes.Structure):
     )
 
 
+@dataclass(frozen=True)
+class Kernel:
+    """What one library of lstm.c says of itself."""
+
+    library: ctypes.CDLL
+    name: str
+    lanes: int
+    group: int
+
+    def units(self, config: NetworkConfig) -> int:
+        """H, up to whole blocks."""
+        return -(-config.hidden_size // self.lanes) * self.lanes
+
+
 @cache
-def library() -> ctypes.CDLL | None:
-    """What the package's build made of lstm.c; None where it made none, an older one, or this CPU can't run it."""
+def kernels() -> tuple[Kernel, ...]:
+    """What build.py made of lstm.c and this CPU can run, the fastest first."""
+    return tuple(kernel for name in LIBRARIES if (kernel := _kernel(FOLDER / name)))
+
+
+def _kernel(file: Path) -> Kernel | None:
+    """None where there is none, an older one, or this CPU can't run it."""
     try:
-        found = ctypes.CDLL(str(LIBRARY))
-        fits = found.lembra_interface() == INTERFACE and found.lembra_runs_here()
+        found = ctypes.CDLL(str(file))
+        if found.lembra_interface() != INTERFACE or not found.lembra_runs_here():
+            return None
     except (OSError, AttributeError):
         return None
+    found.lembra_name.restype = ctypes.c_char_p
     found.lembra_scores.argtypes = _types("network:p rows:i order:p ids:p stride:i lengths:p logits:p")
     found.lembra_fill.argtypes = _types("network:p count:i tokens:p vectors:p")
-    return found if fits else None
+    return Kernel(found, found.lembra_name().decode(), found.lembra_lanes(), found.lembra_group())
 
 
 def can_serve(config: NetworkConfig) -> bool:
-    """Whether the library is there, and the network's table is not too large for it."""
-    table = 2 * config.vocabulary_size * config.directions * GATES * _units(config)
-    return library() is not None and table <= LARGEST_TABLE
+    """Whether there is a kernel, and the network's table is not too large for it."""
+    of_a_unit = 2 * config.vocabulary_size * config.directions * GATES
+    return bool(kernels()) and of_a_unit * kernels()[0].units(config) <= LARGEST_TABLE
 
 
 class NativeEngine:
@@ -83,32 +105,31 @@ class NativeEngine:
 
     tolerance = 1e-3  # 2e-4 at most on a thousand real texts
 
-    def __init__(self, config: NetworkConfig, weights: bytes, *, threads: int) -> None:
+    def __init__(self, config: NetworkConfig, weights: bytes, *, threads: int, kernel: Kernel | None = None) -> None:
         """For a network that it `can_serve`. `weights` is the safetensors file; `threads` for one batch.
 
+        `kernel` is the fastest where none is given.
         Raises: BundleError if the weights don't fit the network, or 16 bits might be too few for them.
         """
-        found = library()
-        assert found is not None, "can_serve says whether there is one"
-        self._library = found
+        self._kernel = kernel or kernels()[0]
         self._config = config
-        self._arrays = _arrays(config, weights)
+        self._arrays = _arrays(config, weights, self._kernel)
         self._network = _network(config, self._arrays)
         self._place = ctypes.addressof(self._network)
         self._filled_V = np.zeros(config.vocabulary_size, dtype=bool)
-        self._group = int(found.lembra_group())
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="native") if threads > 1 else None
-        self.name = "native (AVX2, 16-bit integers) on cpu"
+        self.name = f"native ({self._kernel.name}, 16-bit integers) on cpu"
 
     def scores(self, batch: Batch) -> Floats:
         """Logits (B, C), float32, in the order of the batch's rows."""
         self._fill(batch.ids_BT)
         order_B = np.argsort(-batch.lengths_B, kind="stable")
         logits_BC = np.empty((len(order_B), self._config.classes), dtype=np.float32)
-        if self._pool is None or len(order_B) <= self._group:
+        group = self._kernel.group
+        if self._pool is None or len(order_B) <= group:
             self._score(batch, order_B, logits_BC)
         else:
-            groups = [order_B[start : start + self._group] for start in range(0, len(order_B), self._group)]
+            groups = [order_B[start : start + group] for start in range(0, len(order_B), group)]
             list(self._pool.map(lambda order_G: self._score(batch, order_G, logits_BC), groups))
         return logits_BC
 
@@ -116,7 +137,7 @@ class NativeEngine:
         """Fill in the logits of these rows, from the longest to the shortest. Other threads may do others'."""
         ids_BT = batch.ids_BT
         places = [array.ctypes.data for array in (order_G, ids_BT, batch.lengths_B, logits_BC)]
-        if self._library.lembra_scores(self._place, len(order_G), *places[:2], ids_BT.shape[1], *places[2:]):
+        if self._kernel.library.lembra_scores(self._place, len(order_G), *places[:2], ids_BT.shape[1], *places[2:]):
             raise MemoryError("no memory for the states of a batch")
 
     def _fill(self, ids_BT: Ids) -> None:
@@ -125,18 +146,13 @@ class NativeEngine:
             return
         missing_N = np.unique(ids_BT[~self._filled_V[ids_BT]])
         vectors_NE = self._arrays["embedding"][missing_N].astype(np.float32)
-        if self._library.lembra_fill(self._place, len(missing_N), missing_N.ctypes.data, vectors_NE.ctypes.data):
+        if self._kernel.library.lembra_fill(self._place, len(missing_N), missing_N.ctypes.data, vectors_NE.ctypes.data):
             raise MemoryError("no memory for input products")
         self._filled_V[missing_N] = True
 
 
 def _types(signature: str) -> list[Any]:
     return [{"p": ctypes.c_void_p, "i": ctypes.c_int64}[part.partition(":")[2]] for part in signature.split()]
-
-
-def _units(config: NetworkConfig) -> int:
-    """H, up to whole blocks."""
-    return -(-config.hidden_size // LANES) * LANES
 
 
 def _network(config: NetworkConfig, arrays: dict[str, Array]) -> _Network:
@@ -155,7 +171,7 @@ def _network(config: NetworkConfig, arrays: dict[str, Array]) -> _Network:
     return network
 
 
-def _arrays(config: NetworkConfig, weights: bytes) -> dict[str, Array]:
+def _arrays(config: NetworkConfig, weights: bytes, kernel: Kernel) -> dict[str, Array]:
     """All that the library reads, by name. Raises: BundleError."""
     try:
         found = safetensors.numpy.load(weights)
@@ -171,7 +187,7 @@ def _arrays(config: NetworkConfig, weights: bytes) -> dict[str, Array]:
     }
     for number in range(config.directions):
         parts = {name: found[f"lstm.{number}.{name}_l0"].astype(np.float32) for name in PARTS}
-        arrays |= {f"{name}.{number}": array for name, array in _direction(config, parts).items()}
+        arrays |= {f"{name}.{number}": array for name, array in _direction(config, parts, kernel).items()}
     return arrays
 
 
@@ -208,28 +224,29 @@ def _coarsest(config: NetworkConfig, found: dict[str, Array]) -> float:
     return float((longest * rows + 2 * biases) / LARGEST_WEIGHT)
 
 
-def _direction(config: NetworkConfig, parts: dict[str, Floats]) -> dict[str, Array]:
+def _direction(config: NetworkConfig, parts: dict[str, Floats], kernel: Kernel) -> dict[str, Array]:
     """What one direction's weights are to the library: units in blocks, a block's units side by side, gate by gate."""
-    units, vocabulary = _units(config), config.vocabulary_size
+    units, lanes = kernel.units(config), kernel.lanes
     biases = (parts["bias_ih"] + parts["bias_hh"])[:, None]
-    recurrent, scale = _integers(np.pad(parts["weight_hh"], ((0, 0), (0, units - config.hidden_size))))
+    recurrent, scale = _integers(parts["weight_hh"])
+    padded = np.pad(recurrent, ((0, 0), (0, units - config.hidden_size)))
     # Beside each other are the two weights of a unit that are multiplied by two neighbouring states at once.
-    pairs = _in_blocks(recurrent, units).reshape(*_in_blocks(scale, units).shape[:3], units // 2, 2)
+    pairs = _in_blocks(padded, lanes).reshape(-1, GATES, lanes, units // 2, 2)
     return {
         "recurrent": _aligned(pairs.transpose(0, 3, 1, 2, 4), np.int16),
-        "scale": _aligned(_in_blocks(scale, units), np.float32),
-        "input": _aligned(_in_blocks(parts["weight_ih"], units).transpose(3, 0, 1, 2), np.float32),
-        "bias": _aligned(_in_blocks(biases, units), np.float32),
-        "table": _aligned_empty((vocabulary, GATES * units), np.int16),
-        "table_scale": _aligned_empty((vocabulary,), np.float32),
+        "scale": _aligned(_in_blocks(scale, lanes), np.float32),
+        "input": _aligned(_in_blocks(parts["weight_ih"], lanes).transpose(3, 0, 1, 2), np.float32),
+        "bias": _aligned(_in_blocks(biases, lanes), np.float32),
+        "table": _aligned_empty((config.vocabulary_size, GATES * units), np.int16),
+        "table_scale": _aligned_empty((config.vocabulary_size,), np.float32),
     }
 
 
-def _in_blocks(values: Array, units: int) -> Array:
-    """(GATES * H, X), as torch has it, to (U, GATES, LANES, X); units of zeros fill up the last block."""
+def _in_blocks(values: Array, lanes: int) -> Array:
+    """(GATES * H, X), as torch has it, to (U, GATES, L, X); units of zeros fill up the last block."""
     gates = values.reshape(GATES, -1, values.shape[1])
-    whole = np.pad(gates, ((0, 0), (0, units - gates.shape[1]), (0, 0)))
-    return whole.reshape(GATES, -1, LANES, values.shape[1]).swapaxes(0, 1)
+    whole = np.pad(gates, ((0, 0), (0, -gates.shape[1] % lanes), (0, 0)))
+    return whole.reshape(GATES, -1, lanes, values.shape[1]).swapaxes(0, 1)
 
 
 def _integers(weights: Floats) -> tuple[Array, Array]:

@@ -1,6 +1,7 @@
-"""Make liblembra.so of lstm.c: `python model/native/build.py`, and whenever the package is installed.
+"""Make libraries of lstm.c, one a width: `python model/native/build.py`, and whenever the package is installed.
 
-Where there is no C compiler, or one for another kind of CPU, nothing is made, and onnxruntime serves.
+Which of them serves is seen at run time. Where there is no C compiler, or one for another kind of CPU, none is made,
+and onnxruntime serves.
 """
 
 import os
@@ -16,18 +17,26 @@ except ImportError:  # run by hand
     BuildHookInterface = object
 
 FOLDER = Path(__file__).parent
-LIBRARY = FOLDER / "liblembra.so"
-FLAGS = ("-O3", "-std=c11", "-mavx2", "-mfma", "-fno-math-errno", "-fPIC", "-shared", "-fvisibility=hidden")
+# Without contraction: both widths must round alike, also where the compiler chooses the instructions.
+FLAGS = ("-O3", "-std=c11", "-fno-math-errno", "-ffp-contract=off", "-fPIC", "-shared", "-fvisibility=hidden")
+LIBRARIES = {
+    FOLDER / "liblembra_avx512.so": ("-mavx512f", "-mavx512vnni"),
+    FOLDER / "liblembra_avx2.so": ("-mavx2", "-mfma"),
+}
 
 
-def build() -> str | None:
-    """Why there is no library; None where it was made."""
-    LIBRARY.unlink(missing_ok=True)  # of an older source
+def build() -> dict[Path, str | None]:
+    """Of each library why it is not there; None where it was made."""
+    return {library: _compile(library, width) for library, width in LIBRARIES.items()}
+
+
+def _compile(library: Path, width: tuple[str, ...]) -> str | None:
+    library.unlink(missing_ok=True)  # of an older source
     compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
         return "there is no C compiler"
-    unfinished = FOLDER / f"{LIBRARY.name}.{os.getpid()}"
-    command = [*compiler.split(), *FLAGS, "-o", str(unfinished), str(FOLDER / "lstm.c"), "-lm"]
+    unfinished = FOLDER / f"{library.name}.{os.getpid()}"
+    command = [*compiler.split(), *FLAGS, *width, "-o", str(unfinished), str(FOLDER / "lstm.c"), "-lm"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     except OSError as error:
@@ -35,7 +44,7 @@ def build() -> str | None:
     if done.returncode:
         unfinished.unlink(missing_ok=True)
         return f"{command[0]} failed: {(done.stderr.strip().splitlines() or ['it said nothing'])[0]}"
-    unfinished.replace(LIBRARY)  # a server that has the older one open keeps it
+    unfinished.replace(library)  # a server that has the older one open keeps it
     return None
 
 
@@ -43,14 +52,17 @@ class CustomBuildHook(BuildHookInterface):  # type: ignore[misc]  # hatchling lo
     """What hatchling runs before it packs the wheel, an editable one too."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Make the library, and the wheel one for this platform."""
+        """Make the libraries, and the wheel one for this platform."""
         del version
-        if reason := build():
-            self.app.display_warning(f"lembra's own engine is left out, onnxruntime will serve: {reason}")
-            return
-        build_data["artifacts"].append(LIBRARY.relative_to(self.root).as_posix())
-        build_data.update(pure_python=False, infer_tag=True)
+        for library, reason in build().items():
+            if reason:
+                self.app.display_warning(f"{library.name} is left out, a slower engine will serve: {reason}")
+            else:
+                build_data["artifacts"].append(library.relative_to(self.root).as_posix())
+                build_data.update(pure_python=False, infer_tag=True)
 
 
 if __name__ == "__main__":
-    sys.exit(build())
+    sys.exit(
+        "\n".join(f"{library.name} is left out: {reason}" for library, reason in build().items() if reason) or None
+    )

@@ -1,4 +1,4 @@
-/* The network on a CPU with AVX2: what model/engine_native.py drives.
+/* The network on a CPU with AVX2 or AVX-512 VNNI: what model/engine_native.py drives. build.py compiles it for either.
  *
  * The recurrence is computed in 16-bit integers, two products an instruction lane where float32 has one. A hidden state
  * lies in (-1, 1), so its scale is fixed: an answer doesn't depend on what else is in the batch. Each row of weights has
@@ -19,11 +19,69 @@
 #define EXPORT __attribute__((visibility("default")))
 #define INLINE static inline __attribute__((always_inline))
 
+/* All that the two widths differ in: V(add_epi32) is the instruction of the one that is compiled. Both do the same lane by
+ * lane, so their answers are the same to the bit. */
+#ifdef __AVX512VNNI__
+
+#define NAME "AVX-512 VNNI"
+#define V(instruction) _mm512_##instruction
+#define TILES(each) each(1) each(2) each(3) each(4) each(5) each(6)
+
+enum {
+    LANES = 16, /* units that one register of float32 holds */
+    TILE = 6,   /* rows whose sums for one block fit the 32 registers, beside the weights and a state */
+};
+
+typedef __m512 Floats;
+typedef __m512i Integers;
+typedef __m256i Shorts; /* LANES integers of 16 bits */
+
+EXPORT int lembra_runs_here(void) { return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vnni"); }
+
+INLINE Floats rounded(Floats x) { return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+
+INLINE Shorts narrowed(Integers x) { return _mm512_cvtsepi32_epi16(x); }
+
+/* To each lane of `sum`, products of two 16-bit integers. */
+INLINE Integers with_products(Integers sum, Integers state, const Integers *weights) {
+    return _mm512_dpwssd_epi32(sum, state, *weights);
+}
+
+#else
+
+#define NAME "AVX2"
+#define V(instruction) _mm256_##instruction
+#define TILES(each) each(1) each(2) each(3)
+
 enum {
     LANES = 8, /* units that one register of float32 holds */
-    GATES = 4, /* input, forget, candidate, output: torch's order */
     TILE = 3,  /* rows whose sums for one block fit the sixteen registers, beside a state and a product */
-    GROUP = 24, /* rows that share a look at the weights; their states stay in the first cache beside a block's weights */
+};
+
+typedef __m256 Floats;
+typedef __m256i Integers;
+typedef __m128i Shorts; /* LANES integers of 16 bits */
+
+EXPORT int lembra_runs_here(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
+
+INLINE Floats rounded(Floats x) { return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+
+INLINE Shorts narrowed(Integers x) { return _mm_packs_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1)); }
+
+/* To each lane of `sum`, products of two 16-bit integers. From memory: with the weights in a register of their own the
+ * sums of TILE rows would no longer fit beside them, and gcc would keep them on the stack, at half the speed. */
+INLINE Integers with_products(Integers sum, Integers state, const Integers *weights) {
+    Integers products;
+    __asm__("vpmaddwd %2, %1, %0" : "=x"(products) : "x"(state), "m"(*weights));
+    return _mm256_add_epi32(sum, products);
+}
+
+#endif
+
+enum {
+    GATES = 4,  /* input, forget, candidate, output: torch's order */
+    GROUP = 24, /* rows that share a look at the weights; their states stay in the first cache */
+    PARTS = 8,  /* sums that the head's products of a row go to by turns, at either width */
 };
 
 /* Of one direction. The arrays belong to the engine. */
@@ -51,110 +109,100 @@ typedef struct {
 } States;
 
 /* What engine_native.py must be written for: raised with every change of these functions or structs. */
-EXPORT int lembra_interface(void) { return 1; }
+EXPORT int lembra_interface(void) { return 2; }
 
-EXPORT int lembra_runs_here(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
+EXPORT const char *lembra_name(void) { return NAME; }
+
+EXPORT int lembra_lanes(void) { return LANES; }
 
 EXPORT int lembra_group(void) { return GROUP; }
 
 /* e to the power of x, for |x| below 80: 2^n times a Taylor series of six terms in the rest, whose error is below the
  * last digit of float32. */
-INLINE __m256 exponential(__m256 x) {
-    const __m256 n = _mm256_round_ps(_mm256_mul_ps(x, _mm256_set1_ps(1.44269504f)), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-    const __m256 high = _mm256_fnmadd_ps(n, _mm256_set1_ps(0.693359375f), x);
-    const __m256 rest = _mm256_fnmadd_ps(n, _mm256_set1_ps(-2.12194440e-4f), high);
-    __m256 sum = _mm256_set1_ps(1.0f / 720);
-    sum = _mm256_fmadd_ps(sum, rest, _mm256_set1_ps(1.0f / 120));
-    sum = _mm256_fmadd_ps(sum, rest, _mm256_set1_ps(1.0f / 24));
-    sum = _mm256_fmadd_ps(sum, rest, _mm256_set1_ps(1.0f / 6));
-    sum = _mm256_fmadd_ps(sum, rest, _mm256_set1_ps(0.5f));
-    sum = _mm256_fmadd_ps(sum, rest, _mm256_set1_ps(1.0f));
-    sum = _mm256_fmadd_ps(sum, rest, _mm256_set1_ps(1.0f));
-    const __m256i power = _mm256_slli_epi32(_mm256_cvtps_epi32(n), 23);
-    return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(sum), power));
+INLINE Floats exponential(Floats x) {
+    const Floats n = rounded(x * 1.44269504f);
+    const Floats high = V(fnmadd_ps)(n, V(set1_ps)(0.693359375f), x);
+    const Floats rest = V(fnmadd_ps)(n, V(set1_ps)(-2.12194440e-4f), high);
+    Floats sum = V(set1_ps)(1.0f / 720);
+    sum = V(fmadd_ps)(sum, rest, V(set1_ps)(1.0f / 120));
+    sum = V(fmadd_ps)(sum, rest, V(set1_ps)(1.0f / 24));
+    sum = V(fmadd_ps)(sum, rest, V(set1_ps)(1.0f / 6));
+    sum = V(fmadd_ps)(sum, rest, V(set1_ps)(0.5f));
+    sum = V(fmadd_ps)(sum, rest, V(set1_ps)(1.0f));
+    sum = V(fmadd_ps)(sum, rest, V(set1_ps)(1.0f));
+    return (Floats)V(add_epi32)((Integers)sum, V(slli_epi32)(V(cvtps_epi32)(n), 23));
 }
 
-INLINE __m256 clamped(__m256 x) {
-    return _mm256_max_ps(_mm256_min_ps(x, _mm256_set1_ps(40.0f)), _mm256_set1_ps(-40.0f));
-}
+INLINE Floats clamped(Floats x) { return V(max_ps)(V(min_ps)(x, V(set1_ps)(40.0f)), V(set1_ps)(-40.0f)); }
 
 /* sigmoid(a) * tanh(b), in one division. */
-INLINE __m256 gated(__m256 a, __m256 b) {
-    const __m256 one = _mm256_set1_ps(1.0f);
-    const __m256 first = exponential(clamped(_mm256_sub_ps(_mm256_setzero_ps(), a)));
-    const __m256 second = exponential(clamped(_mm256_mul_ps(b, _mm256_set1_ps(-2.0f))));
-    const __m256 below = _mm256_mul_ps(_mm256_add_ps(one, first), _mm256_add_ps(one, second));
-    return _mm256_div_ps(_mm256_sub_ps(one, second), below);
+INLINE Floats gated(Floats a, Floats b) {
+    const Floats first = exponential(clamped(-a)), second = exponential(clamped(b * -2.0f));
+    return (1.0f - second) / ((1.0f + first) * (1.0f + second));
 }
 
-INLINE __m256 sigmoid(__m256 x) {
-    const __m256 one = _mm256_set1_ps(1.0f);
-    return _mm256_div_ps(one, _mm256_add_ps(one, exponential(clamped(_mm256_sub_ps(_mm256_setzero_ps(), x)))));
-}
-
-/* Products of two 16-bit integers a lane, summed. From memory: with the weights in a register of their own the sums of
- * TILE rows would no longer fit beside them, and gcc would keep them on the stack, at half the speed. */
-INLINE __m256i products(__m256i state, const __m256i *weights) {
-    __m256i found;
-    __asm__("vpmaddwd %2, %1, %0" : "=x"(found) : "x"(state), "m"(*weights));
-    return found;
-}
+INLINE Floats sigmoid(Floats x) { return 1.0f / (1.0f + exponential(clamped(-x))); }
 
 /* What the states of `rows` rows add to the gates of one block: (rows, GATES) registers of integers. */
-INLINE void recur(const __m256i *weights, const int16_t *states, int64_t units, const int rows, __m256i *sums) {
-    __m256i kept[TILE][GATES];
-#pragma GCC unroll 3
+INLINE void recur(const Integers *weights, const int16_t *states, int64_t units, const int rows, Integers *sums) {
+    Integers kept[TILE][GATES];
+#pragma GCC unroll 6
     for (int r = 0; r < rows; r++)
 #pragma GCC unroll 4
-        for (int gate = 0; gate < GATES; gate++) kept[r][gate] = _mm256_setzero_si256();
+        for (int gate = 0; gate < GATES; gate++) kept[r][gate] = (Integers){0};
     for (const int16_t *end = states + units; states < end; states += 2, weights += GATES) {
-#pragma GCC unroll 3
+#pragma GCC unroll 6
         for (int r = 0; r < rows; r++) {
-            const __m256i state = _mm256_set1_epi32(*(const int32_t *)(const void *)(states + r * units));
+            const Integers state = V(set1_epi32)(*(const int32_t *)(const void *)(states + r * units));
 #pragma GCC unroll 4
-            for (int gate = 0; gate < GATES; gate++)
-                kept[r][gate] = _mm256_add_epi32(kept[r][gate], products(state, weights + gate));
+            for (int gate = 0; gate < GATES; gate++) kept[r][gate] = with_products(kept[r][gate], state, weights + gate);
         }
     }
-#pragma GCC unroll 3
+#pragma GCC unroll 6
     for (int r = 0; r < rows; r++)
 #pragma GCC unroll 4
         for (int gate = 0; gate < GATES; gate++) sums[r * GATES + gate] = kept[r][gate];
 }
 
-/* Apart from each other, so that each has all registers for itself. */
-static void __attribute__((noinline)) recur_3(const __m256i *weights, const int16_t *states, int64_t units, __m256i *sums) {
-    recur(weights, states, units, 3, sums);
-}
+/* recur_1 to recur_TILE, apart from each other, so that each has all registers for itself. */
+#define FUNCTION(rows) \
+    static void __attribute__((noinline)) \
+    recur_##rows(const Integers *weights, const int16_t *states, int64_t units, Integers *sums) { \
+        recur(weights, states, units, rows, sums); \
+    }
+TILES(FUNCTION)
 
-static void __attribute__((noinline)) recur_2(const __m256i *weights, const int16_t *states, int64_t units, __m256i *sums) {
-    recur(weights, states, units, 2, sums);
-}
-
-static void __attribute__((noinline)) recur_1(const __m256i *weights, const int16_t *states, int64_t units, __m256i *sums) {
-    recur(weights, states, units, 1, sums);
-}
+#define ADDRESS(rows) recur_##rows,
+static void (*const recur_rows[])(const Integers *, const int16_t *, int64_t, Integers *) = {TILES(ADDRESS)};
 
 /* From the sums of one row and block: its gates, cell and hidden states, and what is pooled of them. `place` is where
  * the block's units stand in the states. */
-INLINE void step(const Network *network, const States *states, int64_t place, const __m256i *sums, const float *scale,
+INLINE void step(const Network *network, const States *states, int64_t place, const Integers *sums, const float *scale,
                  const int16_t *input, float input_scale) {
-    __m256 gates[GATES];
+    Floats gates[GATES];
     for (int gate = 0; gate < GATES; gate++) {
-        const __m256i looked_up = _mm256_cvtepi16_epi32(_mm_load_si128((const __m128i *)(input + gate * LANES)));
-        gates[gate] = _mm256_mul_ps(_mm256_cvtepi32_ps(looked_up), _mm256_set1_ps(input_scale));
-        gates[gate] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums[gate]), _mm256_load_ps(scale + gate * LANES), gates[gate]);
+        const Integers product = V(cvtepi16_epi32)(*(const Shorts *)(input + gate * LANES));
+        gates[gate] = V(cvtepi32_ps)(product) * input_scale;
+        gates[gate] = V(fmadd_ps)(V(cvtepi32_ps)(sums[gate]), V(load_ps)(scale + gate * LANES), gates[gate]);
     }
-    const __m256 kept = _mm256_mul_ps(sigmoid(gates[1]), _mm256_load_ps(states->cell + place));
-    const __m256 cell = _mm256_add_ps(kept, gated(gates[0], gates[2]));
-    const __m256 hidden = gated(gates[3], cell);
-    _mm256_store_ps(states->cell + place, cell);
-    _mm256_store_ps(states->last + place, hidden);
-    _mm256_store_ps(states->highest + place, _mm256_max_ps(hidden, _mm256_load_ps(states->highest + place)));
-    _mm256_store_ps(states->sum + place, _mm256_add_ps(hidden, _mm256_load_ps(states->sum + place)));
-    const __m256i whole = _mm256_cvtps_epi32(_mm256_mul_ps(hidden, _mm256_set1_ps(network->state_scale)));
-    _mm_store_si128((__m128i *)(states->after + place),
-                    _mm_packs_epi32(_mm256_castsi256_si128(whole), _mm256_extracti128_si256(whole, 1)));
+    const Floats cell = sigmoid(gates[1]) * V(load_ps)(states->cell + place) + gated(gates[0], gates[2]);
+    const Floats hidden = gated(gates[3], cell);
+    V(store_ps)(states->cell + place, cell);
+    V(store_ps)(states->last + place, hidden);
+    V(store_ps)(states->highest + place, V(max_ps)(hidden, V(load_ps)(states->highest + place)));
+    V(store_ps)(states->sum + place, hidden + V(load_ps)(states->sum + place));
+    *(Shorts *)(states->after + place) = narrowed(V(cvtps_epi32)(hidden * network->state_scale));
+}
+
+/* Has a block's input products on their way to the cache while the states are multiplied: they lie anywhere in a table
+ * of many megabytes, and to wait for them took a seventh of the time. */
+INLINE void fetch(const int16_t *input) {
+    for (int place = 0; place < GATES * LANES; place += 32) _mm_prefetch((const char *)(input + place), _MM_HINT_T0);
+}
+
+/* A token's input products for the units from `unit` on, one block of them. */
+INLINE const int16_t *looked_up(const Direction *direction, int64_t units, int64_t token, int64_t unit) {
+    return direction->table + (token * units + unit) * GATES;
 }
 
 /* One step of all units of `rows` rows: block by block, so that a block's weights are read from memory once a step.
@@ -165,16 +213,17 @@ static void all_blocks(const Network *network, const Direction *direction, const
     const int64_t blocks = units / LANES;
     for (int64_t turn = 0; turn < blocks; turn++) {
         const int64_t block = back ? blocks - 1 - turn : turn;
-        const __m256i *weights = (const __m256i *)(direction->recurrent + block * units * GATES * LANES);
+        const Integers *weights = (const Integers *)(direction->recurrent + block * units * GATES * LANES);
         const float *scale = direction->scale + block * GATES * LANES;
         for (int64_t row = 0; row < rows; row += TILE) {
-            __m256i sums[TILE * GATES];
+            Integers sums[TILE * GATES];
             const int64_t count = rows - row < TILE ? rows - row : TILE;
-            (count == 3 ? recur_3 : count == 2 ? recur_2 : recur_1)(weights, states->before + row * units, units, sums);
+            for (int64_t r = row; r < row + count; r++) fetch(looked_up(direction, units, tokens[r], block * LANES));
+            recur_rows[count - 1](weights, states->before + row * units, units, sums);
             for (int64_t r = 0; r < count; r++) {
                 const int64_t token = tokens[row + r];
                 step(network, states, (row + r) * units + block * LANES, sums + r * GATES, scale,
-                     direction->table + (token * units + block * LANES) * GATES, direction->table_scale[token]);
+                     looked_up(direction, units, token, block * LANES), direction->table_scale[token]);
             }
         }
     }
@@ -210,10 +259,10 @@ static void add_to_logits(const Network *network, int which, const States *state
     for (int64_t class = 0; class < network->classes; class++) {
         for (int part = 0; part < 3; part++) {
             const float *weights = network->head + class * 3 * all + part * all + which * hidden;
-            float lanes[LANES] = {0};
-            for (int64_t unit = 0; unit < hidden; unit++) lanes[unit % LANES] += weights[unit] * parts[part][unit];
+            float lanes[PARTS] = {0};
+            for (int64_t unit = 0; unit < hidden; unit++) lanes[unit % PARTS] += weights[unit] * parts[part][unit];
             float total = 0;
-            for (int lane = 0; lane < LANES; lane++) total += lanes[lane];
+            for (int lane = 0; lane < PARTS; lane++) total += lanes[lane];
             logits[class] += part == 1 ? total / length : total;
         }
     }
@@ -258,11 +307,10 @@ EXPORT int lembra_fill(const Network *network, int64_t count, const int64_t *tok
         for (int64_t index = 0; index < count; index++) {
             memcpy(sums, direction->bias, sizeof(float) * outputs);
             for (int64_t dimension = 0; dimension < network->embedding; dimension++) {
-                const __m256 value = _mm256_set1_ps(vectors[index * network->embedding + dimension]);
+                const Floats value = V(set1_ps)(vectors[index * network->embedding + dimension]);
                 const float *weights = direction->input + dimension * outputs;
                 for (int64_t output = 0; output < outputs; output += LANES)
-                    _mm256_store_ps(sums + output, _mm256_fmadd_ps(value, _mm256_load_ps(weights + output),
-                                                                   _mm256_load_ps(sums + output)));
+                    V(store_ps)(sums + output, V(fmadd_ps)(value, V(load_ps)(weights + output), V(load_ps)(sums + output)));
             }
             float largest = 1e-30f;
             for (int64_t output = 0; output < outputs; output++) largest = fmaxf(largest, fabsf(sums[output]));

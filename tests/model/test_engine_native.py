@@ -12,18 +12,21 @@ from model.calibration import Floats
 from model.collate import Batch
 from model.config import NetworkConfig
 from model.engine import candidates
-from model.engine_native import NativeEngine, can_serve, library
+from model.engine_native import Kernel, NativeEngine, can_serve, kernels
 from model.engine_onnx import OnnxEngine
 from model.errors import BundleError
 from tests import tiny
 from training.export import to_onnx
 
-pytestmark = pytest.mark.skipif(library() is None, reason="built without a C compiler, or this CPU has no AVX2")
+pytestmark = pytest.mark.skipif(not kernels(), reason="built without a C compiler, or this CPU has no AVX2")
 
 VOCABULARY = 50
 # Of logits of about 1. A state's integer is off by up to 1/8192, and so is each weight's share of a sum.
 AGREEMENT = 2e-3
 SHAPES = [(1, 1, 1), (3, 5, 2), (8, 8, 2), (7, 33, 1), (24, 64, 2), (5, 100, 2)]  # embedding, hidden, directions
+ROWS = [1, 2, 3, 4, 5, 6, 7, 23, 24, 25, 60]
+
+on_each_kernel = pytest.mark.parametrize("kernel", kernels(), ids=lambda kernel: kernel.name)
 
 
 def config(embedding: int, hidden: int, directions: int, *, classes: int = 3) -> NetworkConfig:
@@ -46,10 +49,13 @@ def tensors(shape: NetworkConfig) -> dict[str, Floats]:
     }
 
 
-def engines(shape: NetworkConfig, found: dict[str, Floats], *, threads: int = 1) -> tuple[NativeEngine, OnnxEngine]:
+def engines(
+    shape: NetworkConfig, found: dict[str, Floats], kernel: Kernel, *, threads: int = 1
+) -> tuple[NativeEngine, OnnxEngine]:
     """Both, on the same weights."""
     weights = safetensors.numpy.save(found)
-    return NativeEngine(shape, weights, threads=threads), OnnxEngine(to_onnx(shape, weights), weights, threads=1)
+    native = NativeEngine(shape, weights, threads=threads, kernel=kernel)
+    return native, OnnxEngine(to_onnx(shape, weights), weights, threads=1)
 
 
 def batch(lengths: Sequence[int], *, seed: int = 0) -> Batch:
@@ -58,20 +64,34 @@ def batch(lengths: Sequence[int], *, seed: int = 0) -> Batch:
     return collate.collate([draw.integers(1, VOCABULARY, length) for length in lengths], range(len(lengths)))
 
 
+@on_each_kernel
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("rows", [1, 2, 3, 4, 23, 24, 25, 60])
-def test_it_agrees_with_float32(shape: tuple[int, int, int], rows: int) -> None:
+@pytest.mark.parametrize("rows", ROWS)
+def test_it_agrees_with_float32(shape: tuple[int, int, int], rows: int, kernel: Kernel) -> None:
     """On batches that fill its groups and tiles and that don't, of lengths in any order."""
-    native, onnx = engines(config(*shape), tensors(config(*shape)))
+    native, onnx = engines(config(*shape), tensors(config(*shape)), kernel)
     lengths = np.random.default_rng(rows).integers(1, 40, rows)
     given = batch(lengths.tolist())
     assert np.allclose(native.scores(given), onnx.scores(given), rtol=0, atol=AGREEMENT)
 
 
-def test_an_answer_is_the_same_alone_and_in_any_batch() -> None:
+@pytest.mark.skipif(len(kernels()) < 2, reason="this CPU, or the compiler that was there, has no AVX-512 VNNI")
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("rows", ROWS)
+def test_both_widths_give_the_same_answer(shape: tuple[int, int, int], rows: int) -> None:
+    """To the bit: which one a machine has is nobody's concern."""
+    weights = safetensors.numpy.save(tensors(config(*shape)))
+    wide, narrow = (NativeEngine(config(*shape), weights, threads=1, kernel=kernel) for kernel in kernels())
+    assert wide.name != narrow.name
+    given = batch(np.random.default_rng(rows).integers(1, 40, rows).tolist())
+    assert (wide.scores(given) == narrow.scores(given)).all()
+
+
+@on_each_kernel
+def test_an_answer_is_the_same_alone_and_in_any_batch(kernel: Kernel) -> None:
     """To the bit: its scale is fixed, and its order of summation too."""
     shape = config(8, 40, 2)
-    native, _ = engines(shape, tensors(shape))
+    native, _ = engines(shape, tensors(shape), kernel)
     whole = batch([5, 17, 1, 30, 9] * 11)
     together = native.scores(whole)
     for row in range(len(together)):
@@ -80,43 +100,47 @@ def test_an_answer_is_the_same_alone_and_in_any_batch() -> None:
         assert (native.scores(alone)[0] == together[row]).all()
 
 
-def test_threads_change_no_answer() -> None:
+@on_each_kernel
+def test_threads_change_no_answer(kernel: Kernel) -> None:
     """Groups of rows are computed apart."""
     shape = config(8, 40, 2)
-    one, three = (engines(shape, tensors(shape), threads=threads)[0] for threads in (1, 3))
+    one, three = (engines(shape, tensors(shape), kernel, threads=threads)[0] for threads in (1, 3))
     given = batch(list(range(1, 101)))
     assert (one.scores(given) == three.scores(given)).all()
 
 
-def test_the_largest_states_and_weights_overflow_no_sum() -> None:
+@on_each_kernel
+def test_the_largest_states_and_weights_overflow_no_sum(kernel: Kernel) -> None:
     """Every gate saturates and every state is near 1, so that sums are as large as they can be: all of one sign."""
     shape = config(4, 64, 2)
     found = {name: np.full_like(array, 3.0) for name, array in tensors(shape).items()}
     found["head.weight"] = tensors(shape)["head.weight"]
-    native, onnx = engines(shape, found)
+    native, onnx = engines(shape, found, kernel)
     given = batch([30, 2, 11])
     assert np.allclose(native.scores(given), onnx.scores(given), rtol=0, atol=AGREEMENT)
 
 
-def test_weights_of_zero_and_tiny_ones_are_no_division_by_zero() -> None:
+@on_each_kernel
+def test_weights_of_zero_and_tiny_ones_are_no_division_by_zero(kernel: Kernel) -> None:
     """A row of weights without a scale of its own."""
     shape = config(4, 9, 2)
     found = tensors(shape)
     found["lstm.0.weight_hh_l0"][:] = 0
     found["lstm.1.weight_hh_l0"][:] = 1e-41
-    native, onnx = engines(shape, found)
+    native, onnx = engines(shape, found, kernel)
     given = batch([30, 2, 11])
     assert np.allclose(native.scores(given), onnx.scores(given), rtol=0, atol=AGREEMENT)
 
 
+@on_each_kernel
 @pytest.mark.parametrize("bias", [-200.0, -60.0, 60.0, 200.0])
 @pytest.mark.parametrize("gate", range(4))
-def test_gates_far_beyond_where_they_saturate_agree(gate: int, bias: float) -> None:
+def test_gates_far_beyond_where_they_saturate_agree(gate: int, bias: float, kernel: Kernel) -> None:
     """Open or shut: an exponential that overflowed would show."""
     shape = config(4, 16, 2)
     found = tensors(shape)
     found["lstm.0.bias_ih_l0"].reshape(4, -1)[gate] = bias
-    native, onnx = engines(shape, found)
+    native, onnx = engines(shape, found, kernel)
     given = batch([30, 2, 11])
     assert np.allclose(native.scores(given), onnx.scores(given), rtol=0, atol=AGREEMENT)
 

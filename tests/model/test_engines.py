@@ -12,7 +12,7 @@ import safetensors.numpy
 from model import bundle
 from model.bundle import Bundle
 from model.engine import cores, cuda_is_here
-from model.engine_native import library
+from model.engine_native import kernels
 from model.errors import DeviceError
 from tests import tiny
 
@@ -25,7 +25,7 @@ TEXTS = ["good", "a much longer text with many words in it", "x y z"] * 20
 def test_a_cpu_is_served_by_our_own_engine_or_onnxruntime(tiny_bundle: Path) -> None:
     """Device "cpu" never takes torch; onnxruntime serves where our own engine wasn't built."""
     name = Bundle.open(tiny_bundle).classifier(device="cpu").engine.name
-    assert name.startswith("onnxruntime" if library() is None else "native")
+    assert name.startswith("native" if kernels() else "onnxruntime")
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="the system binds no process to cores")
@@ -49,7 +49,7 @@ def test_a_containers_quota_bounds_the_cores(files: dict[str, str], quota: int, 
     assert cores(tmp_path) == min(quota, len(os.sched_getaffinity(0)))
 
 
-@pytest.mark.skipif(library() is None, reason="our own engine isn't built here, or can't run")
+@pytest.mark.skipif(not kernels(), reason="our own engine isn't built here, or can't run")
 def test_where_16_bits_are_too_few_onnxruntime_serves(tmp_path: Path) -> None:
     """Beside one huge weight, of a state that is always zero, a row's others would all round to nothing."""
     found = safetensors.numpy.load(tiny.weights())

@@ -35,17 +35,20 @@ class CostModel:
     def __init__(self) -> None:
         self._products = np.zeros((3, 3))
         self._targets = np.zeros(3)
-        self._factors: tuple[float, float, float] = (0.0, 0.0, 0.0)
+        self._factors: tuple[float, float, float] | None = (0.0, 0.0, 0.0)  # None: to be fitted
 
     def observe(self, longest: int, tokens: int, seconds: float) -> None:
         """Learn from a batch that was computed."""
         features = np.asarray([1.0, longest, tokens])
         self._products = FORGETTING * self._products + np.outer(features, features)
         self._targets = FORGETTING * self._targets + seconds * features
-        self._factors = self._fitted()
+        self._factors = None
 
     def seconds(self, longest: int, tokens: int) -> float:
         """What such a batch takes; 0 before anything was seen."""
+        # Fitted when it is asked for: of a text that was alone, whose answer would wait for it, nobody asks.
+        if self._factors is None:
+            self._factors = self._fitted()
         c, a, b = self._factors
         return c + a * longest + b * tokens
 

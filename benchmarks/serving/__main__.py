@@ -107,8 +107,7 @@ class Bench:
         for name, share in (("short", 0.0), ("mixed", 0.01)):
             kinds = [("short", 1 - share, self._single), ("long", share, self._long)]
             answers = self._open(server, loads.poisson(kinds, rate=rate, seconds=2 * self._seconds, seed=seed))
-            short = sorted(answer.latency_s for answer in answers if answer.kind == "short")
-            found[f"{name}_p99_ms"] = 1000 * short[int(0.99 * len(short))]
+            found[f"{name}_p99_ms"] = loads.p99_ms([answer for answer in answers if answer.kind == "short"])
         return {**found, "mixed_ratio": found["mixed_p99_ms"] / found["short_p99_ms"]}
 
     def _overload(self, server: Server, *, peak: float, seed: int) -> Figures:

@@ -22,10 +22,11 @@ from benchmarks.sets import Figures
 
 def main(arguments: Sequence[str] | None = None) -> int:
     given = parse(arguments)
-    keep = Keep(given.keep, any_code=given.any_code)
+    keep = Keep(given.keep, any_code=given.any_code, only=given.kept_only)
     trained = train_all(given, keep)
     rivals = {name: measure_rivals(given.data / name, keep) if given.rivals else {} for name in given.sets}
-    rows = [table.row(name, trained[name], len(given.seeds), rivals[name]) for name in given.sets]
+    asked = {name: len(trained[name] if given.kept_only else given.seeds) for name in given.sets}
+    rows = [table.row(name, trained[name], asked[name], rivals[name]) for name in given.sets]
     described: dict[str, Any] = {"seeds": given.seeds, "recipe": given.recipe, "settings": given.set}
     described |= machine.describe() | {"commit": runs.code_version(runs.TRAINING_CODE)}
     table.show(rows)
@@ -35,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         table.replace(given.write, table.markdown(rows, str(described["command"]), host))
     found = {row.name: row.as_json() | {"rivals": rivals[row.name]} for row in rows}
     print(json.dumps({"accuracy": found, "won": sum(row.won is True for row in rows), "of": len(rows), **described}))
-    return 0 if all(len(trained[name]) == len(given.seeds) for name in given.sets) else 1
+    return 0 if all(len(trained[name]) == asked[name] for name in given.sets) else 1
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -44,8 +45,11 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--data", type=Path, default=machine.DATA, help="the folder of the sets")
     parser.add_argument("--rivals", action="store_true", help="fit the rivals too")
     parser.add_argument("--write", type=Path, metavar="PAGE", help="put the table into this page")
+    parser.add_argument("--kept-only", action="store_true", help="show the runs that are kept, and train none")
     runs.options(parser)
     given = parser.parse_args(arguments)
+    if given.kept_only and given.keep is None:
+        parser.error("--kept-only shows what lies in --keep, and there is none")
     given.sets = given.sets or list(sets.METRICS)
     missing = [name for name in given.sets if not (given.data / name).is_dir()]
     if missing:

@@ -33,6 +33,10 @@ class RunFailed(Exception):
     """A run ended without a closing line; the end of its log is told."""
 
 
+class NotKept(Exception):
+    """Only finished work was asked for, and this isn't."""
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """One `lembra train`: which data, and with what."""
@@ -62,11 +66,12 @@ class Keep:
     """Finished work in a folder, a JSON file each; without a folder nothing is kept.
 
     With `any_code` what other code made counts too, the newest of it: a table that takes days may be made over several,
-    and says of which commits its runs are.
+    and says of which commits its runs are. With `only`, what isn't finished isn't begun.
     """
 
     folder: Path | None = None
     any_code: bool = False
+    only: bool = False
 
     def once(self, name: str, made_of: Sequence[str], work: Callable[[Path], Found], *, code: str = "") -> Found:
         """What `work` came to when it was last done with all of `made_of` the same, by this code; or what it does now.
@@ -87,6 +92,8 @@ class Keep:
         ]
         if known:
             return max(known, key=lambda found: str(found.get("ended", "")))  # the newest, where several are others'
+        if self.only:
+            raise NotKept(f"{name} is not in {self.folder}")
         scratch_folder.mkdir(parents=True, exist_ok=True)
         found = work(scratch_folder)
         unfinished = scratch_folder / "kept.json"
@@ -161,7 +168,7 @@ def _train(run: Run, folder: Path, commit: str) -> Found:
 
 
 def together(works: Mapping[str, Callable[[], Found]], jobs: int) -> dict[str, Found]:
-    """What each came to, by its name, `jobs` of them at once; one that failed is told on stderr, and isn't there."""
+    """What each came to, by its name, `jobs` of them at once; one that failed, or isn't kept, is told on stderr."""
     found: dict[str, Found] = {}
     with ThreadPoolExecutor(jobs) as pool:
         running: dict[Future[Found], str] = {pool.submit(work): name for name, work in works.items()}
@@ -180,6 +187,9 @@ def together(works: Mapping[str, Callable[[], Found]], jobs: int) -> dict[str, F
 def _told(name: str, future: Future[Found], place: str) -> dict[str, Found]:
     try:
         found = future.result()
+    except NotKept as error:
+        print(f"{name} is left out: {error}", file=sys.stderr)
+        return {}
     except RunFailed as error:
         print(f"{name} FAILED ({place}): {error}", file=sys.stderr)
         return {}

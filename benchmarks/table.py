@@ -16,8 +16,8 @@ from benchmarks.sets import Figures
 
 BEGIN, END = "<!-- accuracy -->", "<!-- /accuracy -->"
 NAMES = {"accuracy": "accuracy", "micro_f1": "micro-F1", "macro_f1": "macro-F1"}
-COLUMNS = ("set", "metric", "ours", "ECE", "best rival", "win", "s a run", "device", "recipe")
-NUMBERS = ("ours", "ECE", "best rival", "s a run")
+COLUMNS = ("set", "metric", "seeds", "ours", "ECE", "best rival", "win", "s a run", "device", "recipe")
+NUMBERS = ("seeds", "ours", "ECE", "best rival", "s a run")
 # Behind a rival's name: the figure is the data page's.
 PUBLISHED = "†"
 CAPTION = (
@@ -57,6 +57,7 @@ class Row:
         return [
             self.name,
             " / ".join(NAMES[metric] for metric in self.metrics),
+            str(len(self.ours[self.metrics[0]])),
             " / ".join(_mean(self.ours[metric]) for metric in self.metrics),
             f"{statistics.mean(self.ece):.3f}" if self.ece else "–",
             " / ".join(f"{100 * found[0]:.2f} ({found[1]})" if found else "–" for found in best),

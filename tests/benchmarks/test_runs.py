@@ -3,6 +3,7 @@
 import json
 import subprocess
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,14 @@ def test_what_other_code_made_counts_where_it_may(tmp_path: Path) -> None:
     assert lenient.once("a", ["y"], lambda _: {"by": "new"}, code="new") == {"by": "new"}
     assert keep.once("a", ["x"], lambda _: {"by": "new"}, code="new") == {"by": "new"}
     assert lenient.once("a", ["x"], lambda _: {}, code="new") == {"by": "new"}
+
+
+def test_what_is_not_kept_is_not_begun_where_only_that_was_asked_for(tmp_path: Path) -> None:
+    """It is told, and the others are there."""
+    Keep(tmp_path).once("a", ["x"], lambda _: {"by": "before"})
+    only, begun = Keep(tmp_path, only=True), []
+    works = {name: partial(only.once, name, ["x"], counted({}, begun)) for name in ("a", "b")}
+    assert (runs.together(works, 1), begun) == ({"a": {"by": "before"}}, [])
 
 
 def test_of_several_that_other_code_made_the_newest_counts(tmp_path: Path) -> None:

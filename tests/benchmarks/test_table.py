@@ -54,7 +54,8 @@ def test_a_row_has_a_text_for_every_column() -> None:
 def test_a_set_without_runs_has_a_row() -> None:
     """Only the rivals were run."""
     found = table.row("trec6", [], 0, LOW)
-    assert (found.won, found.cells()[2], found.as_json()["ours"]) == (None, "–", {})
+    cells = dict(zip(table.COLUMNS, found.cells(), strict=True))
+    assert (found.won, cells["seeds"], cells["ours"], found.as_json()["ours"]) == (None, "0", "–", {})
 
 
 def test_wins_are_counted_and_open_ones_told() -> None:
@@ -98,4 +99,4 @@ def test_the_results_have_a_place_for_the_table(tmp_path: Path) -> None:
     page = tmp_path / "results.md"
     page.write_text((Path(__file__).parents[2] / "docs" / "results.md").read_text())
     table.replace(page, table.markdown([table.row("trec6", [run(0.9)], 1, {})], "python -m x", "a machine"))
-    assert "| trec6 | accuracy | 90.00 ± 0.00 |" in page.read_text()
+    assert "| trec6 | accuracy | 1 | 90.00 ± 0.00 |" in page.read_text()

@@ -74,6 +74,14 @@ class TrainingConfig(BaseModel):
             "more, on the held-out rows too, for as many epochs as were best; 0: never",
         ),
     ] = 20_000
+    least_held_out: Annotated[
+        int,
+        Field(
+            ge=0,
+            description="rows held out for both at least, up to half of train, where network and linear model are "
+            "trained once more on all: a handful can't tell a good epoch, nor what the linear model is worth",
+        ),
+    ] = 300
     test_share: Annotated[Share, Field(gt=0, description="of a single file, held out to report on")] = 0.1
     drop_repeats: Annotated[
         bool,

@@ -16,6 +16,7 @@ from training.reading import SUFFIXES, Columns, Examples
 
 # What a network may have: model.config.NetworkConfig.classes.
 MOST_CLASSES = 10_000
+MOST_HELD_OUT = 0.5  # of train, where it is learnt from afterwards
 SAMPLE = Path(__file__).parent / "sample" / "messages.jsonl"
 
 
@@ -227,7 +228,10 @@ def _hold_out(
     """Validation, calibration, and what is left of train."""
     held_out = config.validation_share + config.calibration_share
     if valid is None:
-        valid, train = _carve(train, held_out, rng)
+        share = held_out
+        if len(train) < config.refit_below:  # all of them are learnt from in the end
+            share = max(share, min(MOST_HELD_OUT, config.least_held_out / len(train)))
+        valid, train = _carve(train, share, rng)
     calibration, validation = _carve(valid, config.calibration_share / held_out, rng)
     return validation, calibration, train
 

@@ -98,6 +98,24 @@ def test_no_row_is_in_two_splits_and_none_is_lost(tmp_path: Path) -> None:
     assert all(part is not None and set(part.rows_a_label) == {"a", "b"} for part in parts)
 
 
+@pytest.mark.parametrize(
+    ("rows", "changed", "held_out"),
+    [
+        (100, {}, 50),  # half at most
+        (2000, {}, 300),
+        (4000, {}, 480),  # the shares of it are more
+        (100, {"refit_below": 100}, 12),  # what is held out would never be learnt from
+    ],
+)
+def test_of_few_rows_more_are_held_out(tmp_path: Path, rows: int, changed: dict[str, int], held_out: int) -> None:
+    """As they come back in the end; two in three of them choose the epoch."""
+    write(tmp_path, "train.csv", "text,label\n" + "".join(f"text {n},{'ab'[n % 2]}\n" for n in range(rows)))
+    splits = load(tmp_path, TrainingConfig(**changed))
+    validation, calibration = len(splits.validation), len(splits.calibration)
+    assert validation + calibration == held_out == rows - len(splits.train)
+    assert validation == pytest.approx(2 * calibration, abs=3)
+
+
 def test_the_seed_alone_decides_the_split(tmp_path: Path) -> None:
     """The same seed gives the same rows, another seed others."""
     path = write(tmp_path, "a.jsonl", JSONL)

@@ -87,7 +87,7 @@ def test_a_trial_that_would_take_too_long_ends_when_that_shows(tmp_path: Path, s
 def test_the_final_run_has_time_for_its_second_training(tmp_path: Path, refit_below: int, seconds: float) -> None:
     """Of more rows than a trial has: a trial of 100 s is run again, with some slack, and then all rows are."""
     path = write_rows(tmp_path, "train.jsonl", [(f"text {number}", "ab"[number % 2]) for number in range(60)])
-    base = TrainingConfig(refit_below=refit_below)
+    base = TrainingConfig(refit_below=refit_below, least_held_out=0)
     splits = data.split(data.read(path.parent, Columns()), base)
     assert len(splits.train) == 52
     search = Search(

@@ -67,7 +67,10 @@ def _lifespan(found: Settings) -> Callable[[FastAPI], Any]:
 
 @contextmanager
 def _collected() -> Iterator[None]:
-    """Inside, Python's collector passes over what is there already: to walk that takes 30 ms, for nobody's good."""
+    """Inside, Python's collector passes over what is there already: to walk that takes 30 ms, for nobody's good.
+
+    It is the whole process' collector: where several applications live in one, the first to end gives it all back.
+    """
     gc.collect()
     gc.freeze()
     try:

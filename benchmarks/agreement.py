@@ -18,7 +18,7 @@ from benchmarks import machine
 from model.bundle import Bundle
 from model.classifier import Classifier, Row
 from model.engine import Engine
-from model.engine_native import NativeEngine, can_serve, kernels
+from model.engine_native import NativeEngine, kernels_for
 from model.engine_onnx import OnnxEngine
 from model.engine_torch import TorchEngine
 from training.data import SAMPLE
@@ -39,9 +39,8 @@ def main() -> None:
         "onnxruntime": OnnxEngine(bundle.graph, weights),
         "torch": TorchEngine(network, weights, device="cpu"),
     }
-    if can_serve(network):
-        for kernel in kernels():
-            engines[f"native, {kernel.name}"] = NativeEngine(network, weights, threads=1, kernel=kernel)
+    for kernel in kernels_for(network):
+        engines[f"native, {kernel.name}"] = NativeEngine(network, weights, threads=1, kernel=kernel)
     classifiers = {name: bundle.classifier_on(engine) for name, engine in engines.items()}
     rows = classifiers["onnxruntime"].encode(texts)
     tokens = [min(map(len, rows)), max(map(len, rows))]

@@ -27,7 +27,7 @@ from model import collate
 from model.bundle import Bundle
 from model.classifier import Classifier
 from model.engine import cores
-from model.engine_native import NativeEngine, can_serve, kernels
+from model.engine_native import NativeEngine, kernels_for
 from model.engine_onnx import OnnxEngine
 from training.data import SAMPLE
 
@@ -70,7 +70,7 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
     network = bundle.config.network
     slower = [
         bundle.classifier_on(NativeEngine(network, bundle.weights, threads=given.cores, kernel=kernel))
-        for kernel in (kernels()[1:] if can_serve(network) else ())
+        for kernel in kernels_for(network)[1:]
     ]
     rows = ours.encode(texts)
     ways = {

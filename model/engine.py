@@ -47,10 +47,10 @@ def candidates(
     from model import engine_native
 
     threads = threads or cores()
-    if engine_native.can_serve(config):
+    for kernel in engine_native.kernels_for(config)[:1]:
         # Weights that it can't take are left to the next one, which says what is wrong with them, if anything.
         with suppress(BundleError):
-            yield engine_native.NativeEngine(config, weights, threads=threads)
+            yield engine_native.NativeEngine(config, weights, threads=threads, kernel=kernel)
     yield portable(weights=weights, graph=graph, threads=threads)
 
 

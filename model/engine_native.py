@@ -94,10 +94,10 @@ def _kernel(file: Path) -> Kernel | None:
     return Kernel(found, found.lembra_name().decode(), found.lembra_lanes(), found.lembra_group())
 
 
-def can_serve(config: NetworkConfig) -> bool:
-    """Whether there is a kernel, and the network's table is not too large for it."""
+def kernels_for(config: NetworkConfig) -> tuple[Kernel, ...]:
+    """Those of `kernels` for which the network's table is not too large: a narrower one may pad it less."""
     of_a_unit = 2 * config.vocabulary_size * config.directions * GATES
-    return bool(kernels()) and of_a_unit * kernels()[0].units(config) <= LARGEST_TABLE
+    return tuple(kernel for kernel in kernels() if of_a_unit * kernel.units(config) <= LARGEST_TABLE)
 
 
 class NativeEngine:
@@ -105,13 +105,12 @@ class NativeEngine:
 
     tolerance = 1e-3  # 2e-4 at most on a thousand real texts
 
-    def __init__(self, config: NetworkConfig, weights: bytes, *, threads: int, kernel: Kernel | None = None) -> None:
-        """For a network that it `can_serve`. `weights` is the safetensors file; `threads` for one batch.
+    def __init__(self, config: NetworkConfig, weights: bytes, *, threads: int, kernel: Kernel) -> None:
+        """`weights` is the safetensors file; `threads` for one batch; `kernel` one of `kernels_for` the network.
 
-        `kernel` is the fastest where none is given.
         Raises: BundleError if the weights don't fit the network, or 16 bits might be too few for them.
         """
-        self._kernel = kernel or kernels()[0]
+        self._kernel = kernel
         self._config = config
         self._arrays = _arrays(config, weights, self._kernel)
         self._network = _network(config, self._arrays)

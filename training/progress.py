@@ -1,9 +1,10 @@
-"""How a run tells a person how far it is: a live bar on a terminal, a line an epoch elsewhere. On stderr.
+"""How a run tells a person how far it is: a live bar on a terminal, a line a minute and an epoch elsewhere. On stderr.
 
 Labels, texts and names are a stranger's: they are shown by `_plain`, never as rich's markup.
 """
 
 import math
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -26,6 +27,8 @@ from training.printable import one_line
 MOST_CLASSES_SHOWN = 40
 MOST_TRIALS_SHOWN = 15
 MOST_SCRIPTS_SHOWN = 3
+# Between two lines of a log, which nobody sees being written.
+LINE_EVERY_S = 60.0
 # Characters of a suspect's text: a line on a terminal.
 EXCERPT = 100
 STYLES: dict[Severity, str] = {"serious": "bold red", "warning": "yellow", "note": "dim"}
@@ -56,11 +59,16 @@ class Together:
 
 
 class TerminalProgress:
-    """A bar with loss, validation score, tokens a second and the time left; without a score if not `validated`."""
+    """A bar with loss, validation score, tokens a second and the time left; without a score if not `validated`.
+
+    Off a terminal it is a line each minute, and one an epoch in both.
+    """
 
     def __init__(self, console: Console, *, title: str = "training", validated: bool = True) -> None:
         self._console = console
+        self._title = title
         self._validated = validated
+        self._told_at = time.monotonic()
         self._bar = Progress(
             TextColumn(title),
             BarColumn(),
@@ -95,6 +103,15 @@ class TerminalProgress:
     def step(self, *, loss: float, tokens_per_s: float) -> None:
         if self._task is not None:
             self._bar.update(self._task, advance=1, loss=loss, speed=tokens_per_s)
+        if not self._console.is_terminal and time.monotonic() - self._told_at >= LINE_EVERY_S:
+            self._tell(loss, tokens_per_s)
+
+    def _tell(self, loss: float, tokens_per_s: float) -> None:
+        self._told_at = time.monotonic()
+        (task,) = self._bar.tasks
+        left = f"{task.time_remaining / 60:,.0f} minutes left" if task.time_remaining is not None else "…"
+        done = f"{self._title} {task.percentage:.0f}%  loss {loss:.4f}  {tokens_per_s:,.0f} tokens/s  {left}"
+        say(self._console, done, style="dim")
 
     def epoch(self, result: EpochResult) -> None:
         if self._task is not None:

@@ -8,6 +8,7 @@ corpus where there are none. Needs wrk. Five rounds take about seven minutes.
 import argparse
 import itertools
 import json
+import math
 import os
 import statistics
 import time
@@ -41,7 +42,8 @@ def main() -> None:
     found = [bench.round(number) for number in range(given.rounds)]
     figures = {name: statistics.median(one[name] for one in found) for name in found[0]}
     show(figures, given.cores)
-    print(json.dumps({"serving": figures, "rounds": found, "server_cores": given.cores, **machine.describe()}))
+    described = {"server_cores": given.cores, **machine.describe()}
+    print(json.dumps(loads.finite({"serving": figures, "rounds": found, **described})))
 
 
 class Bench:
@@ -108,7 +110,9 @@ class Bench:
             kinds = [("short", 1 - share, self._single), ("long", share, self._long)]
             answers = self._open(server, loads.poisson(kinds, rate=rate, seconds=2 * self._seconds, seed=seed))
             found[f"{name}_p99_ms"] = loads.p99_ms([answer for answer in answers if answer.kind == "short"])
-        return {**found, "mixed_ratio": found["mixed_p99_ms"] / found["short_p99_ms"]}
+        # Where even short ones alone wait for ever, nothing is known of the long ones' share in it.
+        known = math.isfinite(found["short_p99_ms"])
+        return {**found, "mixed_ratio": found["mixed_p99_ms"] / found["short_p99_ms"] if known else math.inf}
 
     def _overload(self, server: Server, *, peak: float, seed: int) -> Figures:
         """Five times what it can: what is answered a second, what is refused, and what becomes of a refused one that
@@ -122,7 +126,7 @@ class Bench:
         time.sleep(max((answer.retry_after_s or 0 for answer in again), default=0))
         bodies = [answer.sent.partition(loads.END)[2].decode() for answer in again]
         returned = self._open(server, [(0.05 * number, "again", content) for number, content in enumerate(bodies)])
-        took = max(answer.latency_s for answer in good) + self._seconds
+        took = max((answer.latency_s for answer in good), default=0) + self._seconds
         return {
             "overload_goodput": len(good) / took / peak,
             "overload_refused": len(refused) / len(answers),

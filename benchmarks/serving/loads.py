@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias, cast
+from typing import Any, TypeAlias, cast
 
 import uvloop
 
@@ -41,13 +41,16 @@ def body(texts: str | Sequence[str]) -> str:
 
 
 def closed(port: int, bodies: Sequence[str], *, connections: int, seconds: float, cores: Sequence[int]) -> Figures:
-    """What wrk found: requests, seconds, failed, requests a second that were answered, and latencies in ms."""
+    """What wrk found: requests, seconds, refused, failed (refused ones too), latencies in ms; `req_s` were answered.
+
+    wrk counts a request once it has an answer: what was refused is among them, a lost connection isn't.
+    """
     if shutil.which("wrk") is None:
         raise SystemExit("error: wrk is not installed: apt-get install wrk")
     with tempfile.NamedTemporaryFile("w", suffix=".jsonl") as file:
         file.write("".join(f"{one}\n" for one in bodies))
         file.flush()
-        asked = ["wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "--timeout", "30s", "-s", str(SCRIPT)]
+        asked = ["wrk", "-t1", f"-c{connections}", f"-d{math.ceil(seconds)}s", "--timeout", "30s", "-s", str(SCRIPT)]
         done = subprocess.run(
             [*on(cores), *asked, f"http://127.0.0.1:{port}"],
             env=os.environ | {"BODIES": file.name},
@@ -56,7 +59,7 @@ def closed(port: int, bodies: Sequence[str], *, connections: int, seconds: float
             check=True,
         )
     found: Figures = json.loads(done.stdout.splitlines()[-1])
-    return {**found, "req_s": max(0, found["requests"] - found["failed"]) / found["seconds"]}
+    return {**found, "req_s": (found["requests"] - found["refused"]) / found["seconds"]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +130,15 @@ def p99_ms(answers: Sequence[Answered]) -> float:
     """Of the latencies. Who got no answer, or a refusal, waits for ever; so it is where nothing was sent."""
     waited = sorted(answer.latency_s if answer.status == 200 else math.inf for answer in answers)
     return 1000 * waited[int(0.99 * len(waited))] if waited else math.inf
+
+
+def finite(value: Any) -> Any:
+    """Figures as JSON can say them: an infinite one, or none, is null."""
+    if isinstance(value, dict):
+        return {name: finite(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def highest(passes: Callable[[float], bool], *, guess: float, steps: int) -> float:

@@ -10,8 +10,8 @@ end
 
 done = function(summary, latency, _)
   io.write(string.format(
-    '{"requests": %d, "seconds": %.6f, "failed": %d, "p50_ms": %.4f, "p99_ms": %.4f}\n',
-    summary.requests, summary.duration / 1e6,
+    '{"requests": %d, "seconds": %.6f, "refused": %d, "failed": %d, "p50_ms": %.4f, "p99_ms": %.4f}\n',
+    summary.requests, summary.duration / 1e6, summary.errors.status,
     summary.errors.status + summary.errors.connect + summary.errors.read + summary.errors.timeout,
     latency:percentile(50) / 1e3, latency:percentile(99) / 1e3))
 end

@@ -1,5 +1,6 @@
 """app.main: what is loaded, what is refused, and what serving does without."""
 
+import gc
 import shutil
 import subprocess
 import sys
@@ -95,6 +96,14 @@ async def test_a_default_answers_for_those_who_name_none(folder: Path) -> None:
         cards = (await client.get("/models")).json()["data"]
     assert unnamed.json()["model"] == "other"
     assert {card["id"]: card["default"] for card in cards} == {"other": True, "tiny": False}
+
+
+async def test_what_was_loaded_is_collected_no_more(tiny_bundle: Path) -> None:
+    """A collection in the midst of requests passes over it; when the server has ended it counts again."""
+    before = gc.get_freeze_count()
+    async with client_of(app_of(tiny_bundle)):
+        assert gc.get_freeze_count() > before
+    assert gc.get_freeze_count() == 0
 
 
 async def test_one_damaged_bundle_keeps_the_server_from_starting(folder: Path) -> None:

@@ -151,6 +151,19 @@ def test_a_kept_run_stands_in_the_table(tmp_path: Path, capsys: pytest.CaptureFi
     assert (closing["won"], closing["of"], closing["seeds"]) == (0, 1, [5])
 
 
+def test_a_rival_that_is_not_kept_is_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where only what is kept is to be shown, none is fitted, and the table stands without it."""
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    write(folder, "train.jsonl", JSONL)
+    write(folder, "test.jsonl", '{"text": "a new text", "label": "a"}\n')
+    asked = ["mine", "--data", str(tmp_path), "--seeds", "--keep", str(tmp_path / "kept"), "--kept-only", "--rivals"]
+    assert accuracy.main(asked) == 0
+    told = capsys.readouterr()
+    assert "NB-SVM is left out: mine-NB-SVM is not in" in told.err
+    assert json.loads(told.out.splitlines()[-1])["accuracy"]["mine"]["rivals"] == {}
+
+
 def test_a_run_that_fails_is_told_with_the_end_of_its_log(tmp_path: Path) -> None:
     """One class only is refused."""
     write(tmp_path, "train.jsonl", '{"text": "a", "label": "a"}\n')

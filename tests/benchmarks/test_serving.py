@@ -5,6 +5,7 @@ import http.server
 import itertools
 import math
 import os
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -68,6 +69,20 @@ def test_arrivals_are_poissons_in_their_shares() -> None:
     assert min(gaps) < 0.0002
     assert max(gaps) > 0.003
     assert found == loads.poisson(kinds, rate=1000, seconds=4, seed=0)
+
+
+@pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed")
+def test_what_is_refused_is_not_answered(port: int) -> None:
+    """Half of what the server says is refusals: requests a second are of the other half."""
+    found = loads.closed(port, [loads.body("a text")], connections=2, seconds=0.5, cores=[*os.sched_getaffinity(0)])
+    assert found["refused"] == found["failed"] == pytest.approx(found["requests"] / 2, abs=2)
+    assert found["req_s"] == pytest.approx((found["requests"] - found["refused"]) / found["seconds"])
+
+
+def test_figures_that_are_none_are_null() -> None:
+    """JSON has no word for an infinite latency, nor for the ratio of two."""
+    found = {"rounds": [{"p99_ms": math.inf, "ratio": math.nan, "mb": 1.0, "failed": 2}]}
+    assert loads.finite(found) == {"rounds": [{"p99_ms": None, "ratio": None, "mb": 1.0, "failed": 2}]}
 
 
 @pytest.mark.parametrize("capacity", [20, 137, 900])

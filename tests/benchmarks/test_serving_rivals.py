@@ -123,11 +123,6 @@ def test_a_duel_is_at_a_share_of_the_rivals_goodput() -> None:
     }
 
 
-def test_an_infinite_latency_is_null() -> None:
-    """JSON has no other word for it."""
-    assert rivals.finite({"rounds": [{"p99_ms": math.inf, "mb": 1.0}]}) == {"rounds": [{"p99_ms": None, "mb": 1.0}]}
-
-
 def test_a_rival_that_does_not_exist_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     """With the names of those that do."""
     with pytest.raises(SystemExit):

@@ -55,6 +55,18 @@ def test_suspects_and_verdicts_stay_on_their_line() -> None:
     assert lines == [f"row 1: {SHOWN} → {SHOWN}, b? (0.500)  {SHOWN}", SHOWN]
 
 
+def test_a_log_hears_of_the_steps_of_a_long_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line a minute where there is no bar; at other times none."""
+    console = a_console()
+    with progress.TerminalProgress(console, title="pretraining") as bar:
+        bar.start(steps=4, done=0)
+        bar.step(loss=3.0, tokens_per_s=1000.0)
+        assert text_of(console) == ""
+        monkeypatch.setattr(progress, "LINE_EVERY_S", 0.0)
+        bar.step(loss=2.5, tokens_per_s=1234.0)
+    assert text_of(console).startswith("pretraining 50%  loss 2.5000  1,234 tokens/s  ")
+
+
 @pytest.mark.parametrize("terminal", [False, True])
 def test_a_trial_that_failed_with_such_words_has_its_row(*, terminal: bool) -> None:
     """In the live table as in a line."""

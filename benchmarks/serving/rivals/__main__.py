@@ -13,7 +13,6 @@ index and 6 GB. Three rounds of all take about twenty minutes, `--quick` three.
 import argparse
 import itertools
 import json
-import math
 import os
 import shlex
 import statistics
@@ -66,7 +65,7 @@ def main() -> None:
     reasons = unmade | failures([*rounds, *itertools.chain(*duelled.values())])
     show(medians, rounds, duels, reasons, cores=given.cores)
     figures = {"rivals": medians, "duels": duels, "reasons": reasons, "rounds": rounds, "duel_rounds": duelled}
-    print(json.dumps(finite(figures | conditions(given, started) | machine.describe())))
+    print(json.dumps(loads.finite(figures | conditions(given, started) | machine.describe())))
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -256,15 +255,6 @@ def conditions(given: argparse.Namespace, started: Mapping[str, Recipe]) -> dict
 def _command(recipe: Recipe) -> str:
     variables = [f"{name}={value}" for name, value in recipe.environment.items()]
     return shlex.join(["env", *variables, "python", *recipe.arguments])
-
-
-def finite(value: Any) -> Any:
-    """An infinite latency is null, as JSON has no other word for it."""
-    if isinstance(value, dict):
-        return {name: finite(one) for name, one in value.items()}
-    if isinstance(value, list):
-        return [finite(one) for one in value]
-    return None if value == math.inf else value
 
 
 if __name__ == "__main__":

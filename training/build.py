@@ -252,7 +252,8 @@ def _network(
 
 def _mix(network: TrainedNetwork, validation: Encoded, partner: Rival, texts: Sequence[str]) -> Mixture | None:
     """How much the linear model says beside the network; None where it doesn't help."""
-    return mixture.fit(loop.logits(network, validation), partner.scores(texts), validation.targets_NC, validation.kind)
+    logits_NC, scores_NC = loop.logits(network, validation), partner.scores(texts)
+    return mixture.fit(logits_NC, scores_NC, validation.targets_NC, validation.kind, alone=partner.alone)
 
 
 def _calibrated(built: Built, tokenization: Tokenization, rows: Examples) -> Built:

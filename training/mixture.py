@@ -7,6 +7,7 @@ N rows, C classes.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TypeAlias
 
 import numpy as np
@@ -21,13 +22,22 @@ Scores: TypeAlias = npt.NDArray[np.floating]
 
 # The negative log-likelihood must fall by this share, or the linear model isn't worth its bytes and its microseconds.
 LEAST_GAIN = 0.01
-# And by this much over all rows: by chance alone a factor more gains half of a chi-square variable, above 3 one time in
-# seventy.
+# And by this much over all rows, or the linear model by itself must say so much of other rows: by chance alone a factor
+# more gains half of a chi-square variable, above 3 one time in seventy.
 LEAST_EVIDENCE = 3.0
 # Standard deviation of a normal prior on each factor: where few rows are all right, no factor is too large for them.
 PRIOR = 3.0
 # No opinion is turned round. A network that says nothing keeps a trace: a head of zeros could as well be a fault.
-LEAST = {"network": 1e-3, "linear": 0.0, "bias": None}
+TRACE = 1e-3
+LEAST = {"network": TRACE, "linear": 0.0, "bias": None}
+
+
+@dataclass(frozen=True, slots=True)
+class Alone:
+    """What the linear model says by itself, of rows that neither it nor the mixture had learnt from."""
+
+    factor: float  # of its scores, that makes these rows most likely
+    evidence: float  # in nats over all of them, against their shares of the labels alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,37 +50,65 @@ class Mixture:
     gain: float  # the share by which the negative log-likelihood of the network's logits alone fell
 
 
-def fit(network_NC: Scores, linear_NC: Scores, targets_NC: Flags, kind: Kind) -> Mixture | None:
+def fit(
+    network_NC: Scores, linear_NC: Scores, targets_NC: Flags, kind: Kind, *, alone: Alone | None = None
+) -> Mixture | None:
     """What makes these rows most likely, neither opinion turned round; None if the network is as good without the
     linear model, at its best temperature, or the rows are too few to tell.
 
+    Where others have shown what the linear model is worth `alone`, and it is worth something, these need not: each
+    opinion then counts for half of what it would alone, until these rows say otherwise.
     Rows that the one learnt from and the other didn't would say that the one is better than it is.
     """
     if not len(targets_NC):
         return None
     # With softmax, what is added to every label alike changes nothing.
     biases = {"bias": np.ones_like(linear_NC)} if kind == "multi-label" else {}
-    alone, _ = _best({"network": network_NC, **biases}, targets_NC, kind)
-    together, factors = _best({"network": network_NC, "linear": linear_NC, **biases}, targets_NC, kind)
-    evidence = _answers(targets_NC, kind) * (alone - together)
-    if evidence < LEAST_EVIDENCE or alone - together < LEAST_GAIN * alone:
-        return None
-    return Mixture(**{"bias": 0.0, **factors}, gain=1 - together / alone)
+    without, factors = _best({"network": network_NC, **biases}, targets_NC, kind)
+    both = {"network": network_NC, "linear": linear_NC, **biases}
+    if alone is not None and alone.evidence >= LEAST_EVIDENCE:
+        expected = {"network": max(factors["network"] / 2, TRACE), "linear": alone.factor / 2}
+        together, factors = _best(both, targets_NC, kind, expected)
+    else:
+        together, factors = _best(both, targets_NC, kind)
+        evidence = _answers(targets_NC, kind) * (without - together)
+        if evidence < LEAST_EVIDENCE or without - together < LEAST_GAIN * without:
+            return None
+    return Mixture(**{"bias": 0.0, **factors}, gain=1 - together / without)
 
 
-def _best(parts: Mapping[str, Scores], targets_NC: Flags, kind: Kind) -> tuple[float, dict[str, float]]:
-    """The negative log-likelihood at the most probable factors of the parts, by name, and these."""
+def alone(scores_NC: Scores, targets_NC: Flags, kind: Kind) -> Alone:
+    """What scores are worth by themselves, of rows that gave them nothing."""
+    biases = {"bias": np.ones_like(scores_NC)} if kind == "multi-label" else {}
+    loss, factors = _best({"linear": scores_NC, **biases}, targets_NC, kind)
+    shares_C = (targets_NC.sum(axis=0) + 0.5) / (len(targets_NC) + 1)
+    blind_C = np.log(shares_C) if kind == "single-label" else np.log(shares_C / (1 - shares_C))
+    blind = calibrate.negative_log_likelihood(np.tile(blind_C, (len(targets_NC), 1)), targets_NC.astype(float), kind)
+    return Alone(factors["linear"], evidence=_answers(targets_NC, kind) * (blind - loss))
+
+
+def _best(
+    parts: Mapping[str, Scores], targets_NC: Flags, kind: Kind, expected: Mapping[str, float] = MappingProxyType({})
+) -> tuple[float, dict[str, float]]:
+    """The negative log-likelihood at the most probable factors of the parts, by name, and these.
+
+    A factor is believed to be near 0, or near what is `expected` of it and as uncertain as that is large.
+    """
     targets = targets_NC.astype(np.float64)
     stacked = np.stack([part.astype(np.float64) for part in parts.values()])
+    means = np.array([expected.get(name, 0.0) for name in parts])
+    deviations = np.array([expected.get(name, PRIOR) for name in parts])
 
     def likelihood(factors: npt.NDArray[np.float64]) -> float:
         return calibrate.negative_log_likelihood(np.tensordot(factors, stacked, axes=1), targets, kind)
 
     def loss(factors: npt.NDArray[np.float64]) -> float:
-        return likelihood(factors) + float(np.square(factors / PRIOR).sum()) / (2 * _answers(targets_NC, kind))
+        surprise = np.square((factors - means) / deviations).sum()
+        return likelihood(factors) + float(surprise) / (2 * _answers(targets_NC, kind))
 
     bounds = [(LEAST[name], None) for name in parts]
-    found = scipy.optimize.minimize(loss, np.full(len(parts), 0.5), bounds=bounds, method="L-BFGS-B")
+    first = np.array([expected.get(name, 0.5) for name in parts])
+    found = scipy.optimize.minimize(loss, first, bounds=bounds, method="L-BFGS-B")
     return likelihood(found.x), dict(zip(parts, map(float, found.x), strict=True))
 
 

@@ -57,6 +57,26 @@ def test_without_rows_there_is_no_mixture() -> None:
     assert mixture.fit(nothing_NC, nothing_NC, nothing_NC.astype(bool), "single-label") is None
 
 
+def test_what_others_vouch_for_is_believed_on_few_rows(kind: Kind, targets_NC: np.ndarray) -> None:
+    """Ten rows say little: half of what each is worth alone. Two thousand say it all."""
+    network_NC, linear_NC = scores(0.5, targets_NC, seed=1), scores(0.5, targets_NC, seed=2)
+    alone = mixture.alone(scores(0.5, targets_NC, seed=2), targets_NC, kind)
+    few = mixture.fit(network_NC[:10], linear_NC[:10], targets_NC[:10], kind, alone=alone)
+    assert few is not None
+    assert few.linear == pytest.approx(alone.factor / 2, rel=0.5)
+    many, plain = (mixture.fit(network_NC, linear_NC, targets_NC, kind, alone=one) for one in (alone, None))
+    assert many is not None
+    assert plain is not None
+    assert many.linear == pytest.approx(plain.linear, rel=0.05)
+
+
+def test_nobody_vouches_for_noise(kind: Kind, targets_NC: np.ndarray) -> None:
+    """Alone it is worth nothing; what knows the targets is."""
+    noise_NC = np.random.default_rng(3).normal(size=targets_NC.shape)
+    assert mixture.alone(noise_NC[:100], targets_NC[:100], kind).evidence < mixture.LEAST_EVIDENCE
+    assert mixture.alone(scores(0.5, targets_NC, seed=1)[:100], targets_NC[:100], kind).evidence > 10
+
+
 @pytest.mark.parametrize("rows", [10, 30, 100])
 def test_on_few_rows_noise_is_rarely_believed(rows: int) -> None:
     """Forty draws of two classes: without the demand for evidence half and more were."""

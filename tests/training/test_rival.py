@@ -1,6 +1,7 @@
 """training.rival: the linear model learns what is to be learnt, and the comparison says who is better."""
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +61,26 @@ def test_the_rival_learns_what_words_and_pairs_tell(kind: str, request: pytest.F
     assert (fitted.decide(found.test.texts) == flags(found.test.labels, found.labels)).mean() > 0.97
     assert fitted.settings["C"] in rival.CHOICES_OF_C
     assert fitted.settings["features"].startswith("words 1-2")
+
+
+def test_few_rows_are_judged_in_folds(single: Splits, multi: Splits) -> None:
+    """What each is worth alone is known then; where many are held out they say it."""
+    for found in (single, multi):
+        fitted = rival.fit(found, TrainingConfig())
+        assert fitted.alone is not None
+        assert fitted.alone.evidence > 50
+    many = replace(single, validation=single.train.take([number % len(single.train) for number in range(300)]))
+    assert rival.fit(many, TrainingConfig()).alone is None
+
+
+def test_each_labels_rows_are_spread_over_the_folds() -> None:
+    """Five of a rare one, and of each row's labels the rarest."""
+    targets_NC = np.zeros((100, 3), dtype=bool)
+    targets_NC[:, 0], targets_NC[::20, 1], targets_NC[5::10, 2] = True, True, True
+    fold_N = rival._folds(targets_NC, seed=0)
+    assert sorted(fold_N[::20]) == [0, 1, 2, 3, 4]
+    assert (np.bincount(fold_N[5::10]) == 2).all()
+    assert (np.bincount(fold_N) == 20).all()
 
 
 def test_the_seed_fixes_the_rival(single: Splits) -> None:

@@ -69,7 +69,8 @@ def test_few_rows_are_judged_in_folds(single: Splits, multi: Splits) -> None:
         fitted = rival.fit(found, TrainingConfig())
         assert fitted.alone is not None
         assert fitted.alone.evidence > 50
-    many = replace(single, validation=single.train.take([number % len(single.train) for number in range(rival.FEW_HELD_OUT)]))
+    again = [number % len(single.train) for number in range(rival.FEW_HELD_OUT)]
+    many = replace(single, validation=single.train.take(again))
     assert rival.fit(many, TrainingConfig()).alone is None
 
 

@@ -109,7 +109,7 @@ class TerminalProgress:
     def _tell(self, loss: float, tokens_per_s: float) -> None:
         self._told_at = time.monotonic()
         (task,) = self._bar.tasks
-        left = f"{task.time_remaining / 60:,.0f} minutes left" if task.time_remaining is not None else "…"
+        left = f"{task.time_remaining / 60:,.0f} min left" if task.time_remaining is not None else "…"
         done = f"{self._title} {task.percentage:.0f}%  loss {loss:.4f}  {tokens_per_s:,.0f} tokens/s  {left}"
         say(self._console, done, style="dim")
 

@@ -25,9 +25,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parse(arguments)
     keep = Keep(given.keep, any_code=given.any_code, only=given.kept_only)
     trained = train_all(given, keep)
-    rivals = {name: measure_rivals(given.data / name, keep) if given.rivals else {} for name in given.sets}
+    measured = {name: measure_rivals(given.data / name, keep) if given.rivals else {} for name in given.sets}
     asked = {name: len(trained[name] if given.kept_only else given.seeds) for name in given.sets}
-    rows = [table.row(name, trained[name], asked[name], rivals[name]) for name in given.sets]
+    rows = [table.row(name, trained[name], asked[name], measured[name]) for name in given.sets]
     described: dict[str, Any] = {"seeds": given.seeds, "recipe": given.recipe, "settings": given.set}
     described |= machine.describe() | {"commit": runs.code_version(runs.TRAINING_CODE)}
     table.show(rows)
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         made = [run for name in given.sets for run in trained[name]]
         host = f"{table.of_all(run['cpu'] for run in made)}; commit {table.of_all(run['commit'][:7] for run in made)}"
         table.replace(given.write, table.markdown(rows, str(described["command"]), host))
-    found = {row.name: row.as_json() | {"rivals": rivals[row.name]} for row in rows}
+    found = {row.name: row.as_json() | {"rivals": measured[row.name]} for row in rows}
     print(json.dumps({"accuracy": found, "won": sum(row.won is True for row in rows), "of": len(rows), **described}))
     return 0 if all(len(trained[name]) == asked[name] for name in given.sets) else 1
 

@@ -251,7 +251,7 @@ def _network(
 
 
 def _mix(network: TrainedNetwork, validation: Encoded, partner: Rival, texts: Sequence[str]) -> Mixture | None:
-    """How much the linear model says beside the network; None where it doesn't help."""
+    """How much the linear model says beside the network; None where it isn't needed."""
     logits_NC, scores_NC = loop.logits(network, validation), partner.scores(texts)
     return mixture.fit(logits_NC, scores_NC, validation.targets_NC, validation.kind, alone=partner.alone)
 

@@ -157,8 +157,8 @@ class TrainingConfig(BaseModel):
     ngrams: Annotated[
         bool,
         Field(
-            description="a linear model of words, pairs and characters beside the network, where it helps; it hears "
-            "nothing of class_weight and lowercase"
+            description="a linear model of words, pairs and characters beside the network, where it helps or, with few "
+            "rows, is good by itself; it hears nothing of class_weight and lowercase"
         ),
     ] = True
 

@@ -8,6 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from model.config import ClassifierConfig, Kind
 from training import reading
 from training.config import TrainingConfig
@@ -16,6 +19,7 @@ from training.reading import SUFFIXES, Columns, Examples
 
 # What a network may have: model.config.NetworkConfig.classes.
 MOST_CLASSES = 10_000
+FOLDS = 5
 MOST_HELD_OUT = 0.5  # of train, where it is learnt from afterwards
 SAMPLE = Path(__file__).parent / "sample" / "messages.jsonl"
 
@@ -126,9 +130,30 @@ def whole(splits: Splits, config: TrainingConfig) -> Splits | None:
     learnt = (splits.train, splits.validation, splits.calibration)
     if splits.own_valid or sum(map(len, learnt)) >= config.refit_below:
         return None
-    texts, labels = ([row for part in learnt for row in getattr(part, name)] for name in ("texts", "labels"))
     nothing = splits.train.take([])
-    return replace(splits, train=Examples(texts, labels, splits.kind), validation=nothing, calibration=nothing)
+    return replace(splits, train=joined(learnt), validation=nothing, calibration=nothing)
+
+
+def joined(parts: Sequence[Examples]) -> Examples:
+    """The rows of all, in their order; they are of one kind."""
+    texts, labels = ([row for part in parts for row in getattr(part, name)] for name in ("texts", "labels"))
+    return Examples(texts, labels, parts[0].kind)
+
+
+def folds(examples: Examples, seed: int) -> npt.NDArray[np.int64]:
+    """Which of FOLDS each row is held out in (N,): copies of a text together, each label spread over all."""
+    first_N = first_copies(examples)
+    rows = sorted(set(first_N.tolist()), key=lambda row: folded(examples.texts[row]))
+    random.Random(seed).shuffle(rows)
+    rows.sort(key=lambda row: examples.labels[row])
+    fold = {row: place % FOLDS for place, row in enumerate(rows)}
+    return np.array([fold[row] for row in first_N.tolist()])
+
+
+def first_copies(examples: Examples) -> npt.NDArray[np.int64]:
+    """The first row that has each row's text (N,)."""
+    first: dict[str, int] = {}
+    return np.array([first.setdefault(folded(text), row) for row, text in enumerate(examples.texts)], dtype=np.int64)
 
 
 def files(data: Path, *, needed: Sequence[str] = ("train",)) -> dict[str, Path]:

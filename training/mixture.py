@@ -25,6 +25,8 @@ LEAST_GAIN = 0.01
 # And by this much over all rows, or the linear model by itself must say so much of other rows: by chance alone a factor
 # more gains half of a chi-square variable, above 3 one time in seventy.
 LEAST_EVIDENCE = 3.0
+# Of what folds say that its scores are worth: where held-out rows leave less of that, they have seen enough of it.
+LEAST_TRUST = 0.1
 # Standard deviation of a normal prior on each factor: where few rows are all right, no factor is too large for them.
 PRIOR = 3.0
 # No opinion is turned round. A network that says nothing keeps a trace: a head of zeros could as well be a fault.
@@ -37,7 +39,7 @@ class Alone:
     """What the linear model says by itself, of rows that neither it nor the mixture had learnt from."""
 
     factor: float  # of its scores, that makes these rows most likely
-    evidence: float  # in nats over all of them, against their shares of the labels alone
+    evidence: float  # in nats over all of them, against how frequent the labels are
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,7 @@ class Mixture:
     network: float
     linear: float
     bias: float
-    gain: float  # the share by which the negative log-likelihood of the network's logits alone fell
+    gain: float  # the share by which the negative log-likelihood of the network's logits alone fell, or below 0 rose
 
 
 def fit(
@@ -56,8 +58,8 @@ def fit(
     """What makes these rows most likely, neither opinion turned round; None if the network is as good without the
     linear model, at its best temperature, or the rows are too few to tell.
 
-    Where others have shown what the linear model is worth `alone`, and it is worth something, these need not: each
-    opinion then counts for half of what it would alone, until these rows say otherwise.
+    Where folds have shown what the linear model is worth `alone`, these rows need not: each opinion then counts for
+    half of what it would alone, until they say otherwise.
     Rows that the one learnt from and the other didn't would say that the one is better than it is.
     """
     if not len(targets_NC):
@@ -66,24 +68,35 @@ def fit(
     biases = {"bias": np.ones_like(linear_NC)} if kind == "multi-label" else {}
     without, factors = _best({"network": network_NC, **biases}, targets_NC, kind)
     both = {"network": network_NC, "linear": linear_NC, **biases}
-    if alone is not None and alone.evidence >= LEAST_EVIDENCE:
+    if alone is not None and alone.evidence >= LEAST_EVIDENCE and alone.factor > TRACE:
         expected = {"network": max(factors["network"] / 2, TRACE), "linear": alone.factor / 2}
         together, factors = _best(both, targets_NC, kind, expected)
+        proven = factors["linear"] > alone.factor * LEAST_TRUST
     else:
         together, factors = _best(both, targets_NC, kind)
-        evidence = _answers(targets_NC, kind) * (without - together)
-        if evidence < LEAST_EVIDENCE or without - together < LEAST_GAIN * without:
-            return None
-    return Mixture(**{"bias": 0.0, **factors}, gain=1 - together / without)
+        proven = (
+            _answers(targets_NC, kind) * (without - together) >= LEAST_EVIDENCE
+            and without - together >= LEAST_GAIN * without
+        )
+    if not proven:
+        return None
+    return Mixture(**{"bias": 0.0, **factors}, gain=1 - together / without if without else 0.0)
 
 
 def alone(scores_NC: Scores, targets_NC: Flags, kind: Kind) -> Alone:
     """What scores are worth by themselves, of rows that gave them nothing."""
-    biases = {"bias": np.ones_like(scores_NC)} if kind == "multi-label" else {}
+    bias_NC = np.ones_like(scores_NC)
+    biases = {"bias": bias_NC} if kind == "multi-label" else {}
     loss, factors = _best({"linear": scores_NC, **biases}, targets_NC, kind)
     shares_C = (targets_NC.sum(axis=0) + 0.5) / (len(targets_NC) + 1)
-    blind_C = np.log(shares_C) if kind == "single-label" else np.log(shares_C / (1 - shares_C))
-    blind = calibrate.negative_log_likelihood(np.tile(blind_C, (len(targets_NC), 1)), targets_NC.astype(float), kind)
+    shares_NC = np.broadcast_to(
+        np.log(shares_C if kind == "single-label" else shares_C / (1 - shares_C)), scores_NC.shape
+    )
+    # Whichever is better: of rare labels a share of their own says less than one for all.
+    blind = min(
+        _best({"bias": bias_NC}, targets_NC, kind)[0],
+        calibrate.negative_log_likelihood(shares_NC, targets_NC.astype(np.float64), kind),
+    )
     return Alone(factors["linear"], evidence=_answers(targets_NC, kind) * (blind - loss))
 
 

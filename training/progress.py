@@ -12,7 +12,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.live import Live
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, Task, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -103,12 +103,11 @@ class TerminalProgress:
     def step(self, *, loss: float, tokens_per_s: float) -> None:
         if self._task is not None:
             self._bar.update(self._task, advance=1, loss=loss, speed=tokens_per_s)
-        if not self._console.is_terminal and time.monotonic() - self._told_at >= LINE_EVERY_S:
-            self._tell(loss, tokens_per_s)
+            if not self._console.is_terminal and time.monotonic() - self._told_at >= LINE_EVERY_S:
+                self._tell(self._bar.tasks[self._task], loss, tokens_per_s)
 
-    def _tell(self, loss: float, tokens_per_s: float) -> None:
+    def _tell(self, task: Task, loss: float, tokens_per_s: float) -> None:
         self._told_at = time.monotonic()
-        (task,) = self._bar.tasks
         left = f"{task.time_remaining / 60:,.0f} min left" if task.time_remaining is not None else "…"
         done = f"{self._title} {task.percentage:.0f}%  loss {loss:.4f}  {tokens_per_s:,.0f} tokens/s  {left}"
         say(self._console, done, style="dim")

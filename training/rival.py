@@ -13,19 +13,18 @@ from dataclasses import dataclass, replace
 from typing import Any, TypedDict
 
 import numpy as np
-import numpy.typing as npt
-from scipy import sparse
 
 from model.calibration import Flags
 from model.config import Kind, NgramKind
 from model.ngrams import CHARACTERS_PER_TOKEN
-from training import linear, metrics, mixture
+from training import data, linear, metrics, mixture
 from training.config import TrainingConfig
 from training.data import Splits
 from training.evaluate import Answers, flags
 from training.linear import Counter, Linear, Matrix
 from training.metrics import Doubles
 from training.mixture import Alone
+from training.reading import Examples
 
 # The classifier may be ahead by this at most where the linear model is called as good: a point.
 AS_GOOD = 0.01
@@ -41,7 +40,8 @@ RESAMPLES = 1000
 # Where fewer rows than this are held out, what is best on them is so by chance: all rows are judged, in folds.
 # It cost 2.2 points with 33 rows held out of 100, and 0.6 with 280 of 3,500, where many settings were right on all.
 FEW_HELD_OUT = 500
-FOLDS = 5
+# Characters of train and validation, times linear SVMs: with folds that takes some 40 s, and grows with it.
+MOST_IN_FOLDS = 10_000_000
 
 
 class Settings(TypedDict):
@@ -63,7 +63,6 @@ class Rival:
     thresholds_C: Doubles
     settings: dict[str, Any]
     seconds: float
-    worth: float  # in nats: what the best of several is best in
     alone: Alone | None = None  # what folds say of it, where held-out rows are too few to say
 
     def scores(self, texts: Sequence[str]) -> Doubles:
@@ -75,77 +74,91 @@ class Rival:
         return _decisions(self.scores(texts), self.thresholds_C, self.kind)
 
 
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """Which rows (N,) a model of all others is judged by, in turn; those that count are in one of these parts."""
+
+    parts: list[Flags]
+    counted_N: Flags
+
+
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """One that was tried: `features` of train and validation, and what it is worth on rows that it didn't see."""
+
+    counter: Counter
+    features: Matrix
+    how: Settings
+    alone: Alone
+
+
 def fit(splits: Splits, config: TrainingConfig) -> Rival:
-    """The best on validation rows of a few linear models, fitted on train: words, or words and characters; with and
-    without naive Bayes; five C. The best makes these rows most likely; where they are few, each fold of them all,
-    train's too, fitted on the others.
+    """The best of a few linear models, fitted on train: words, or words and characters; with and without naive Bayes;
+    five C. It is the one that makes validation rows most likely; where they are few, each fold of train and these,
+    fitted on the others.
     """
     started = time.perf_counter()
-    targets = tuple(flags(part.labels, splits.labels) for part in (splits.train, splits.validation))
-    best: Rival | None = None
+    known = data.joined([splits.train, splits.validation])
+    targets_NC = flags(known.labels, splits.labels)
+    judged = _judged(splits, known, config.seed)
+    best: _Choice | None = None
     for counter in counters(splits, config):
-        features = tuple(counter.matrix(part.texts) for part in (splits.train, splits.validation))
+        features = counter.matrix(known.texts)
         for naive_bayes, c in _tried(best):
             how: Settings = {"c": c, "naive_bayes": naive_bayes, "seed": config.seed}
-            found = _candidate(splits, counter, features, targets, how)
-            if best is None or found.worth > best.worth:
+            found = _Choice(counter, features, how, _unseen(features, targets_NC, judged, how, splits.kind))
+            if best is None or found.alone.evidence > best.alone.evidence:
                 best = found
     assert best is not None
-    return replace(best, seconds=round(time.perf_counter() - started, 1))
+    fitted = _fitted(best, splits, targets_NC, in_folds=len(judged.parts) > 1)
+    return replace(fitted, seconds=round(time.perf_counter() - started, 1))
 
 
-def _candidate(
-    splits: Splits,
-    counter: Counter,
-    features: tuple[Matrix, ...],
-    targets: tuple[Flags, ...],
-    how: Settings,
-) -> Rival:
-    """One of them, from features and labels of train and of validation."""
-    fitted = linear.fit(features[0], targets[0], splits.kind, **how)
-    scores_NC, wanted_NC = fitted.scores(features[1]), targets[1]
+def _judged(splits: Splits, known: Examples, seed: int) -> _Judged:
+    """Validation's rows of train and validation together; or where these are few and were drawn from train, each
+    fold's, where a copy of a text is no evidence of its own.
+    """
+    svms = 1 if splits.kind == "single-label" and len(splits.labels) == 2 else len(splits.labels)
+    few = len(splits.validation) < FEW_HELD_OUT and not splits.own_valid
+    if few and svms * sum(map(len, known.texts)) <= MOST_IN_FOLDS:
+        fold_N = data.folds(known, seed)
+        once_N = data.first_copies(known) == np.arange(len(known))
+        return _Judged([fold_N == fold for fold in range(data.FOLDS)], once_N)
+    held_out_N = np.arange(len(known)) >= len(splits.train)
+    return _Judged([held_out_N], held_out_N)
+
+
+def _unseen(features: Matrix, targets_NC: Flags, judged: _Judged, how: Settings, kind: Kind) -> Alone:
+    """What such a linear model is worth on rows that it didn't see."""
+    scores_NC = np.empty(targets_NC.shape)
+    for inside_N in judged.parts:
+        fitted = linear.fit(features[~inside_N], targets_NC[~inside_N], kind, **how)
+        scores_NC[inside_N] = fitted.scores(features[inside_N])
+    return mixture.alone(scores_NC[judged.counted_N], targets_NC[judged.counted_N], kind)
+
+
+def _fitted(choice: _Choice, splits: Splits, targets_NC: Flags, *, in_folds: bool) -> Rival:
+    """On train; `features` and `targets_NC` are of validation too."""
+    rows = len(splits.train)
+    fitted = linear.fit(choice.features[:rows], targets_NC[:rows], splits.kind, **choice.how)
+    scores_NC, wanted_NC = fitted.scores(choice.features[rows:]), targets_NC[rows:]
     thresholds_C = _thresholds(scores_NC, wanted_NC, splits.kind)
     settings = {
-        "features": FEATURES[counter.kinds],
-        "naive_bayes": how["naive_bayes"],
-        "C": how["c"],
+        "features": FEATURES[choice.counter.kinds],
+        "naive_bayes": choice.how["naive_bayes"],
+        "C": choice.how["c"],
         "held_out_score": metrics.micro_f1(wanted_NC, _decisions(scores_NC, thresholds_C, splits.kind)),
     }
-    about = (splits.labels, splits.kind, counter, fitted, thresholds_C, settings, 0.0)
-    if len(wanted_NC) < FEW_HELD_OUT:
-        alone = _by_folds(sparse.vstack(features), np.concatenate(targets), how, splits.kind)
-        return Rival(*about, alone.evidence, alone)
-    return Rival(*about, mixture.alone(scores_NC, wanted_NC, splits.kind).evidence)
+    alone = choice.alone if in_folds else None
+    return Rival(splits.labels, splits.kind, choice.counter, fitted, thresholds_C, settings, 0.0, alone)
 
 
-def _by_folds(features: Matrix, targets_NC: Flags, how: Settings, kind: Kind) -> Alone:
-    """What such a linear model is worth on each fold of these rows, fitted on the others."""
-    rows, fold_N = features.tocsr(), _folds(targets_NC, seed=how["seed"])
-    scores_NC = np.empty(targets_NC.shape)
-    for fold in range(FOLDS):
-        inside_N = fold_N == fold
-        scores_NC[inside_N] = linear.fit(rows[~inside_N], targets_NC[~inside_N], kind, **how).scores(rows[inside_N])
-    return mixture.alone(scores_NC, targets_NC, kind)
-
-
-def _folds(targets_NC: Flags, *, seed: int) -> npt.NDArray[np.int64]:
-    """Which fold each row is in (N,), at random, but that each label's rows are spread over them; of a row's labels the
-    rarest counts.
-    """
-    rows_C = targets_NC.sum(axis=0)
-    rarest_N = np.where(targets_NC, rows_C, len(targets_NC) + 1).argmin(axis=1)
-    order_N = np.lexsort([np.random.default_rng(seed).random(len(targets_NC)), rarest_N])
-    fold_N = np.empty(len(order_N), dtype=np.int64)
-    fold_N[order_N] = np.arange(len(order_N)) % FOLDS
-    return fold_N
-
-
-def _tried(best: Rival | None) -> list[tuple[bool, float]]:
+def _tried(best: _Choice | None) -> list[tuple[bool, float]]:
     """Whether with naive Bayes, and which C: all of words; of characters few, as on GoEmotions each takes a minute."""
     if best is None:
         return list(itertools.product((False, True), CHOICES_OF_C))
-    at = CHOICES_OF_C.index(best.settings["C"])
-    return [(best.settings["naive_bayes"], c) for c in CHOICES_OF_C[max(0, at - STEPS_DOWN) : at + 1]]
+    at = CHOICES_OF_C.index(best.how["c"])
+    return [(best.how["naive_bayes"], c) for c in CHOICES_OF_C[max(0, at - STEPS_DOWN) : at + 1]]
 
 
 def counters(splits: Splits, config: TrainingConfig) -> list[Counter]:

@@ -10,7 +10,7 @@ from training import data
 from training.config import TrainingConfig
 from training.data import Splits
 from training.errors import DataError
-from training.reading import Columns
+from training.reading import Columns, Examples
 
 CONFIG = TrainingConfig()
 
@@ -153,3 +153,12 @@ def test_few_rows_without_a_valid_are_learnt_from_once_more(tmp_path: Path) -> N
         assert (data.whole(splits, TrainingConfig(refit_below=limit)) is not None) == there
     write(tmp_path, "valid.csv", "text,label\n" + "".join(f"new {n},{'ab'[n % 2]}\n" for n in range(20)))
     assert data.whole(load(tmp_path), CONFIG) is None
+
+
+def test_copies_of_a_text_are_in_one_fold() -> None:
+    """Else a model would have learnt the wrong label from the copy; each label is in every fold."""
+    texts = [f"text {number % 30}" for number in range(60)]
+    labels = [("ab"[number % 2],) for number in range(60)]
+    fold_N = data.folds(Examples(texts, labels), seed=0)
+    assert (fold_N[:30] == fold_N[30:]).all()
+    assert all(len(set(fold_N[start::2])) == data.FOLDS for start in (0, 1))

@@ -10,11 +10,11 @@ import pytest
 from model.calibration import Flags
 from model.config import ClassifierConfig, Kind, NetworkConfig
 from tests.training.files import write_rows
-from training import data, linear, rival
+from training import data, linear, mixture, rival
 from training.config import TrainingConfig
 from training.data import Splits
 from training.evaluate import Answers, flags
-from training.reading import Columns
+from training.reading import Columns, Examples
 
 SHAPE = NetworkConfig(vocabulary_size=2, embedding_size=1, hidden_size=1, classes=2)
 
@@ -63,25 +63,35 @@ def test_the_rival_learns_what_words_and_pairs_tell(kind: str, request: pytest.F
     assert fitted.settings["features"].startswith("words 1-2")
 
 
-def test_few_rows_are_judged_in_folds(single: Splits, multi: Splits) -> None:
-    """What each is worth alone is known then; where many are held out they say it."""
+def test_few_rows_are_judged_in_folds(single: Splits, multi: Splits, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What each is worth alone is known then. Not where they are many, the data's own, or folds would take too long."""
     for found in (single, multi):
         fitted = rival.fit(found, TrainingConfig())
         assert fitted.alone is not None
         assert fitted.alone.evidence > 50
     again = [number % len(single.train) for number in range(rival.FEW_HELD_OUT)]
     many = replace(single, validation=single.train.take(again))
-    assert rival.fit(many, TrainingConfig()).alone is None
+    for other in (many, replace(single, own_valid=True)):
+        assert rival.fit(other, TrainingConfig()).alone is None
+    monkeypatch.setattr(rival, "MOST_IN_FOLDS", 1000)
+    assert rival.fit(single, TrainingConfig()).alone is None
 
 
-def test_each_labels_rows_are_spread_over_the_folds() -> None:
-    """Five of a rare one, and of each row's labels the rarest."""
-    targets_NC = np.zeros((100, 3), dtype=bool)
-    targets_NC[:, 0], targets_NC[::20, 1], targets_NC[5::10, 2] = True, True, True
-    fold_N = rival._folds(targets_NC, seed=0)
-    assert sorted(fold_N[::20]) == [0, 1, 2, 3, 4]
-    assert (np.bincount(fold_N[5::10]) == 2).all()
-    assert (np.bincount(fold_N) == 20).all()
+@pytest.mark.parametrize("times", [1, 3])
+def test_folds_vouch_for_no_noise(single: Splits, times: int) -> None:
+    """Random labels of random words, ten draws; nor where each row comes thrice, which a fold without its copies would
+    know by heart.
+    """
+    found = []
+    for seed in range(10):
+        rng = random.Random(seed)
+        texts = [" ".join(rng.choice(["red", "blue", "cat", "dog", "sun", "sea"]) for _ in range(8)) for _ in range(90)]
+        labels = [(rng.choice(["down", "up"]),) for _ in texts]
+        train, validation = Examples(texts[:60] * times, labels[:60] * times), Examples(texts[60:], labels[60:])
+        fitted = rival.fit(replace(single, train=train, validation=validation), TrainingConfig())
+        assert fitted.alone is not None
+        found.append(fitted.alone.evidence)
+    assert np.mean(found) < mixture.LEAST_EVIDENCE
 
 
 def test_the_seed_fixes_the_rival(single: Splits) -> None:

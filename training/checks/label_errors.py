@@ -6,21 +6,18 @@ that other one. The model is the rival's kind, over five folds. cleanlab would d
 N rows, C classes.
 """
 
-import random
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from model.calibration import Flags, Floats, probabilities
 from model.config import Kind
 from training import calibrate, linear
-from training.data import folded
+from training.data import FOLDS, folded, folds
 from training.evaluate import flags
 from training.metrics import Doubles
 from training.reading import Examples
 
-FOLDS = 5
 FEWEST_A_LABEL = 3
 # The middle of the rival's choices, and the best or next to it on the sets of docs/results.md.
 C = 1.0
@@ -64,19 +61,6 @@ def out_of_fold(train: Examples, given_NC: Flags, seed: int) -> Floats:
         fitted = linear.fit(features[~held_out], given_NC[~held_out], train.kind, c=C, seed=seed)
         scores_NC[held_out] = fitted.scores(features[held_out])
     return probabilities(scores_NC, calibrate.fit(scores_NC, given_NC, train.kind), train.kind)
-
-
-def folds(train: Examples, seed: int) -> npt.NDArray[np.int64]:
-    """Which fold each row is held out in (N): copies of a text together, each label spread over all."""
-    first: dict[str, int] = {}
-    keys = [folded(text) for text in train.texts]
-    for row, key in enumerate(keys):
-        first.setdefault(key, row)
-    texts = sorted(first)
-    random.Random(seed).shuffle(texts)
-    texts.sort(key=lambda text: train.labels[first[text]])
-    fold = {text: place % FOLDS for place, text in enumerate(texts)}
-    return np.array([fold[key] for key in keys])
 
 
 def suspects(probs_NC: Floats, given_NC: Flags, names: list[str], kind: Kind) -> Suspects:

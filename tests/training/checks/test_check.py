@@ -15,7 +15,7 @@ from tests.training.files import CSV, write, write_rows
 from training import data
 from training.checks import check, label_errors, repeats
 from training.checks.check import DataCheck
-from training.reading import Columns, Examples
+from training.reading import Columns
 
 GOOD = ["a", "warm", "clever", "story", "told", "with", "great", "charm", "by", "fine", "players"]
 BAD = ["a", "dull", "silly", "mess", "that", "wastes", "two", "long", "hours", "of", "life"]
@@ -209,15 +209,6 @@ def test_labels_of_several_are_suspected_one_by_one(tmp_path: Path) -> None:
     rows[wrong] = (rows[wrong][0], ["food"])
     worst = check_of(tmp_path, train=rows).suspects[0]
     assert (worst.row, worst.labels, worst.suggested) == (wrong + 1, ["food"], ["food", "service"])
-
-
-def test_copies_of_a_text_are_in_one_fold() -> None:
-    """Else a model would have learnt the wrong label from the copy; each label is in every fold."""
-    texts = [f"text {number % 30}" for number in range(60)]
-    labels = [("ab"[number % 2],) for number in range(60)]
-    fold_N = label_errors.folds(Examples(texts, labels), seed=0)
-    assert (fold_N[:30] == fold_N[30:]).all()
-    assert all(len(set(fold_N[start::2])) == label_errors.FOLDS for start in (0, 1))
 
 
 def test_a_row_is_suspect_only_above_the_other_labels_own_confidence() -> None:

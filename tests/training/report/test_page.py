@@ -444,6 +444,10 @@ def test_a_linear_part_is_told_of_beside_the_curves() -> None:
     shown = " ".join(page.render(report).split())
     assert "0.54 parts of the one's scores and 2.91 of the other's" in shown
     assert "10.1 % lower" in shown
+    report["mixture"]["gain"] = -0.02
+    assert "in folds over all rows: on the few validation rows the loss of both is 2.0 % higher" in " ".join(
+        page.render(report).split()
+    )
 
 
 def test_a_second_training_is_told() -> None:

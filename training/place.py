@@ -1,5 +1,6 @@
 """Where a run writes, what it keeps there until it is done, and how Ctrl-C stops it."""
 
+import functools
 import json
 import os
 import signal
@@ -8,7 +9,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Literal
+from typing import Concatenate, Literal, ParamSpec, TypeVar
+
+from filelock import FileLock, Timeout
 
 from model import files
 from model.bundle import CONFIG
@@ -19,6 +22,10 @@ from training.pretraining.encoder import KIND as ENCODER
 # Beside the bundle: of a run, and of a search.
 RUN_FOLDER, TUNE_FOLDER = "run", "tune"
 What = Literal["bundle", "encoder"]
+Given = TypeVar("Given")
+Rest = ParamSpec("Rest")
+Made = TypeVar("Made")
+Making = Callable[Concatenate[Given, Path, Rest], Made]
 
 
 class Stopped(TrainingError):
@@ -28,13 +35,47 @@ class Stopped(TrainingError):
         super().__init__("stopped before the end; --resume goes on")
 
 
+def claims(what: What, *, folder: str = RUN_FOLDER) -> Callable[[Making[Given, Rest, Made]], Making[Given, Rest, Made]]:
+    """What makes its second argument, a bundle or an encoder, does so only where it may be, and alone: of two at once
+    the second one raises TrainingError, as both would write to `folder` beside it. It has an argument `overwrite`.
+    """
+
+    def claiming(make: Making[Given, Rest, Made]) -> Making[Given, Rest, Made]:
+        @functools.wraps(make)
+        def alone(given: Given, out: Path, /, *rest: Rest.args, **named: Rest.kwargs) -> Made:
+            check_place(out, overwrite=bool(named.get("overwrite")), what=what)
+            with _locked(_above(out) / beside(out, f"{folder}.lock").name, out):
+                return make(given, out, *rest, **named)
+
+        return alone
+
+    return claiming
+
+
+@contextmanager
+def _locked(path: Path, out: Path) -> Iterator[None]:
+    """The system gives the lock back when the process ends, however it does."""
+    lock = FileLock(path, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise TrainingError(f"another process is making {out} at this moment ({path} is locked)") from None
+    except (OSError, NotImplementedError) as error:
+        raise TrainingError(f"{path} can't be locked: {error}") from None
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        lock.release()
+
+
 def check_place(out: Path, *, overwrite: bool, what: What = "bundle") -> None:
     """Before hours of training: may the bundle, or encoder, be written there? Raises: TrainingError."""
     if out.name.startswith(".") or not out.name:
         raise TrainingError(f"--out {out}: a {what}'s name can't begin with a dot, as servers pass over such folders")
     try:
         exists = out.exists()
-        for name in (RUN_FOLDER, TUNE_FOLDER):  # a few letters longer: hours later they may be too long
+        for name in (RUN_FOLDER, f"{TUNE_FOLDER}.lock"):  # a few letters longer: hours later they may be too long
             beside(out, name).exists()
     except OSError as error:
         raise TrainingError(f"--out {out} can't be written: {error.strerror}") from None
@@ -42,9 +83,14 @@ def check_place(out: Path, *, overwrite: bool, what: What = "bundle") -> None:
         raise TrainingError(f"{out} exists; choose another --out, or --force to replace it")
     if exists and what != _what(out):
         raise TrainingError(f"{out} exists and is no {what}; it won't be replaced")
-    above = next(folder for folder in out.absolute().parents if folder.exists())
+    above = _above(out)
     if not above.is_dir() or not os.access(above, os.W_OK):
         raise TrainingError(f"--out {out} can't be written: {above} is no folder that you may write to")
+
+
+def _above(out: Path) -> Path:
+    """The folder that it will be in, or as much of it as there is."""
+    return next(folder for folder in out.absolute().parents if folder.exists())
 
 
 def _what(out: Path) -> What | None:

@@ -34,6 +34,7 @@ class Outcome:
     seconds: float
 
 
+@place.claims("encoder")
 def pretrain(
     source: Path,
     out: Path,
@@ -51,7 +52,6 @@ def pretrain(
     Raises: TrainingError or BundleError, and `out` is as it was; place.Stopped if it was stopped.
     """
     started = time.perf_counter()
-    place.check_place(out, overwrite=overwrite, what="encoder")
     chosen = build.choose_device(device)
     epochs = config.pretrain_epochs or EPOCHS
     config = precision.resolved(config.model_copy(update={"pretrain_epochs": epochs}), chosen)

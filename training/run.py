@@ -86,6 +86,7 @@ class Beside:
         }
 
 
+@place.claims("bundle")
 def run(
     parts: Parts,
     out: Path,
@@ -115,7 +116,6 @@ def run(
     declined.
     """
     started = time.perf_counter()
-    place.check_place(out, overwrite=overwrite)
     chosen = build.choose_device(device)
     config = precision.resolved(config, chosen)
     given = Encoder.open(encoder) if encoder is not None else None

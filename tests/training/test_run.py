@@ -192,6 +192,27 @@ def test_a_name_that_leaves_no_room_for_the_runs_folder_is_refused(data: Path, t
     assert list(tmp_path.iterdir()) == []
 
 
+def test_two_runs_of_one_bundle_are_not_made_at_once(data: Path, tmp_path: Path) -> None:
+    """They would write the same checkpoint. The first goes on; afterwards there is no trace, and another may."""
+    out = tmp_path / "bundles" / "mine"
+    refused: list[Result] = []
+
+    class Beside(Console):
+        """Begins another run in the midst of the first."""
+
+        def print(self, *objects: Any, **options: Any) -> None:
+            if not refused:
+                refused.append(lembra("train", data, "--out", out, *QUICK))
+            super().print(*objects, **options)
+
+    settings = config.load("debug", ["threads=1", "epochs=1"])
+    run.run(read(data, Columns()), out, settings, device="cpu", console=Beside(file=io.StringIO()), track=False)
+    assert refused[0].exit_code == 2
+    assert f"another process is making {out}" in refused[0].stderr
+    assert ([path.name for path in out.parent.iterdir()], list(tmp_path.iterdir())) == (["mine"], [out.parent])
+    assert lembra("train", data, "--out", out, *QUICK, "--force").exit_code == 0
+
+
 def test_an_existing_bundle_is_replaced_only_by_force(data: Path, tmp_path: Path) -> None:
     """And a folder that is no bundle never."""
     out = tmp_path / "bundle"

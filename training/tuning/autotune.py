@@ -44,6 +44,7 @@ class Outcome:
     seconds: float
 
 
+@place.claims("bundle", folder=place.TUNE_FOLDER)
 def autotune(
     parts: Parts,
     out: Path,
@@ -72,7 +73,7 @@ def autotune(
         base = base.model_copy(update={"pretrain_epochs": 0})
     if base.reads_unlabelled:
         raise ConfigError("a search reads no text without labels: virtual_weight and entropy_weight must be 0")
-    folder = _check_place(out, overwrite=overwrite, resume=resume)
+    folder = _begun(out, overwrite=overwrite, resume=resume)
     chosen = build.choose_device(device)
     base = precision.resolved(base, chosen)
     splits = data.split(parts, base)
@@ -136,9 +137,8 @@ def _within(
     return base.model_copy(update={"ngrams": False}), None
 
 
-def _check_place(out: Path, *, overwrite: bool, resume: bool) -> Path:
+def _begun(out: Path, *, overwrite: bool, resume: bool) -> Path:
     """The search's folder. Raises: TrainingError, before the data is read."""
-    place.check_place(out, overwrite=overwrite)
     folder = place.beside(out, place.TUNE_FOLDER)
     if trials.exist(folder) and not (resume or overwrite):
         raise TrainingError(f"a search for {out} was begun: --resume goes on with it, --force starts over")

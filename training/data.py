@@ -3,6 +3,7 @@
 import hashlib
 import os
 import random
+import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -141,19 +142,23 @@ def joined(parts: Sequence[Examples]) -> Examples:
 
 
 def folds(examples: Examples, seed: int) -> npt.NDArray[np.int64]:
-    """Which of FOLDS each row is held out in (N,): copies of a text together, each label spread over all."""
+    """Which of FOLDS each row is held out in (N,): copies of a text together, each label spread over all; of a row's
+    labels the rarest counts.
+    """
     first_N = first_copies(examples)
     rows = sorted(set(first_N.tolist()), key=lambda row: folded(examples.texts[row]))
     random.Random(seed).shuffle(rows)
-    rows.sort(key=lambda row: examples.labels[row])
+    count = examples.rows_a_label
+    rows.sort(key=lambda row: min(((count[label], label) for label in examples.labels[row]), default=(0, "")))
     fold = {row: place % FOLDS for place, row in enumerate(rows)}
     return np.array([fold[row] for row in first_N.tolist()])
 
 
 def first_copies(examples: Examples) -> npt.NDArray[np.int64]:
-    """The first row that has each row's text (N,)."""
+    """The first row that has each row's words in their order (N,): to n-grams, punctuation is no difference."""
     first: dict[str, int] = {}
-    return np.array([first.setdefault(folded(text), row) for row, text in enumerate(examples.texts)], dtype=np.int64)
+    keys = [" ".join(re.findall(r"\w+", folded(text))) or folded(text) for text in examples.texts]
+    return np.array([first.setdefault(key, row) for row, key in enumerate(keys)], dtype=np.int64)
 
 
 def files(data: Path, *, needed: Sequence[str] = ("train",)) -> dict[str, Path]:

@@ -68,19 +68,16 @@ def fit(
     biases = {"bias": np.ones_like(linear_NC)} if kind == "multi-label" else {}
     without, factors = _best({"network": network_NC, **biases}, targets_NC, kind)
     both = {"network": network_NC, "linear": linear_NC, **biases}
+    expected = {}
     if alone is not None and alone.evidence >= LEAST_EVIDENCE and alone.factor > TRACE:
         expected = {"network": max(factors["network"] / 2, TRACE), "linear": alone.factor / 2}
-        together, factors = _best(both, targets_NC, kind, expected)
-        proven = factors["linear"] > alone.factor * LEAST_TRUST
-    else:
-        together, factors = _best(both, targets_NC, kind)
-        proven = (
-            _answers(targets_NC, kind) * (without - together) >= LEAST_EVIDENCE
-            and without - together >= LEAST_GAIN * without
-        )
-    if not proven:
+    together, factors = _best(both, targets_NC, kind, expected)
+    gained = without - together
+    proven = _answers(targets_NC, kind) * gained >= LEAST_EVIDENCE and gained >= LEAST_GAIN * without
+    trusted = bool(expected) and factors["linear"] > 2 * expected["linear"] * LEAST_TRUST
+    if not proven and not trusted:
         return None
-    return Mixture(**{"bias": 0.0, **factors}, gain=1 - together / without if without else 0.0)
+    return Mixture(**{"bias": 0.0, **factors}, gain=gained / without if without else 0.0)
 
 
 def alone(scores_NC: Scores, targets_NC: Flags, kind: Kind) -> Alone:

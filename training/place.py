@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Concatenate, Literal, ParamSpec, TypeVar
@@ -20,7 +20,7 @@ from training.errors import TrainingError
 from training.pretraining.encoder import KIND as ENCODER
 
 # Beside the bundle: of a run, and of a search.
-RUN_FOLDER, TUNE_FOLDER = "run", "tune"
+RUN_FOLDER, TUNE_FOLDER, LOCK = "run", "tune", "lock"
 What = Literal["bundle", "encoder"]
 Given = TypeVar("Given")
 Rest = ParamSpec("Rest")
@@ -35,16 +35,16 @@ class Stopped(TrainingError):
         super().__init__("stopped before the end; --resume goes on")
 
 
-def claims(what: What, *, folder: str = RUN_FOLDER) -> Callable[[Making[Given, Rest, Made]], Making[Given, Rest, Made]]:
-    """What makes its second argument, a bundle or an encoder, does so only where it may be, and alone: of two at once
-    the second one raises TrainingError, as both would write to `folder` beside it. It has an argument `overwrite`.
+def claims(what: What) -> Callable[[Making[Given, Rest, Made]], Making[Given, Rest, Made]]:
+    """What makes its second argument, a bundle or an encoder, does so only where it may be, and no other process at the
+    same time: both would write the same checkpoint. It has an argument `overwrite`. Raises: TrainingError.
     """
 
     def claiming(make: Making[Given, Rest, Made]) -> Making[Given, Rest, Made]:
         @functools.wraps(make)
         def alone(given: Given, out: Path, /, *rest: Rest.args, **named: Rest.kwargs) -> Made:
             check_place(out, overwrite=bool(named.get("overwrite")), what=what)
-            with _locked(_above(out) / beside(out, f"{folder}.lock").name, out):
+            with _folders_above(out), _locked(out):
                 return make(given, out, *rest, **named)
 
         return alone
@@ -53,19 +53,41 @@ def claims(what: What, *, folder: str = RUN_FOLDER) -> Callable[[Making[Given, R
 
 
 @contextmanager
-def _locked(path: Path, out: Path) -> Iterator[None]:
-    """The system gives the lock back when the process ends, however it does."""
-    lock = FileLock(path, timeout=0)
+def _folders_above(out: Path) -> Iterator[None]:
+    """Inside they are there; what was made for nothing is gone afterwards."""
+    missing = [folder for folder in out.absolute().parents if not folder.exists()]
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TrainingError(f"--out {out} can't be written: {error.strerror}") from None
+    try:
+        yield
+    finally:
+        for folder in missing:
+            with suppress(OSError):
+                folder.rmdir()
+
+
+@contextmanager
+def _locked(out: Path) -> Iterator[None]:
+    """Inside, another process is refused; what this process makes in the course of it, as a search does, isn't.
+
+    The system gives the lock back when the process ends, however it does.
+    """
+    path = beside(out, LOCK)
+    lock = FileLock(path, timeout=0, is_singleton=True)
     try:
         lock.acquire()
     except Timeout:
         raise TrainingError(f"another process is making {out} at this moment ({path} is locked)") from None
-    except (OSError, NotImplementedError) as error:
-        raise TrainingError(f"{path} can't be locked: {error}") from None
+    except (OSError, NotImplementedError):
+        pass  # a file system without locks is none to refuse a training for
     try:
         yield
     finally:
-        path.unlink(missing_ok=True)
+        if lock.lock_counter <= 1:
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
         lock.release()
 
 
@@ -75,7 +97,7 @@ def check_place(out: Path, *, overwrite: bool, what: What = "bundle") -> None:
         raise TrainingError(f"--out {out}: a {what}'s name can't begin with a dot, as servers pass over such folders")
     try:
         exists = out.exists()
-        for name in (RUN_FOLDER, f"{TUNE_FOLDER}.lock"):  # a few letters longer: hours later they may be too long
+        for name in (RUN_FOLDER, TUNE_FOLDER, LOCK):  # a few letters longer: hours later they may be too long
             beside(out, name).exists()
     except OSError as error:
         raise TrainingError(f"--out {out} can't be written: {error.strerror}") from None
@@ -83,14 +105,9 @@ def check_place(out: Path, *, overwrite: bool, what: What = "bundle") -> None:
         raise TrainingError(f"{out} exists; choose another --out, or --force to replace it")
     if exists and what != _what(out):
         raise TrainingError(f"{out} exists and is no {what}; it won't be replaced")
-    above = _above(out)
+    above = next(folder for folder in out.absolute().parents if folder.exists())
     if not above.is_dir() or not os.access(above, os.W_OK):
         raise TrainingError(f"--out {out} can't be written: {above} is no folder that you may write to")
-
-
-def _above(out: Path) -> Path:
-    """The folder that it will be in, or as much of it as there is."""
-    return next(folder for folder in out.absolute().parents if folder.exists())
 
 
 def _what(out: Path) -> What | None:

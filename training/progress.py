@@ -5,7 +5,7 @@ Labels, texts and names are a stranger's: they are shown by `_plain`, never as r
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -29,8 +29,10 @@ MOST_TRIALS_SHOWN = 15
 MOST_SCRIPTS_SHOWN = 3
 # Between two lines of a log, which nobody sees being written.
 LINE_EVERY_S = 60.0
+SPEED_OVER_S = 300.0  # by which the time left is told: a step may take a minute
 # Characters of a suspect's text: a line on a terminal.
 EXCERPT = 100
+Clock = Callable[[], float]
 STYLES: dict[Severity, str] = {"serious": "bold red", "warning": "yellow", "note": "dim"}
 
 
@@ -64,11 +66,14 @@ class TerminalProgress:
     Off a terminal it is a line each minute, and one an epoch in both.
     """
 
-    def __init__(self, console: Console, *, title: str = "training", validated: bool = True) -> None:
+    def __init__(
+        self, console: Console, *, title: str = "training", validated: bool = True, clock: Clock = time.monotonic
+    ) -> None:
         self._console = console
+        self._clock = clock
         self._title = title
         self._validated = validated
-        self._told_at = time.monotonic()
+        self._told_at = clock()
         self._bar = Progress(
             TextColumn(title),
             BarColumn(),
@@ -81,6 +86,7 @@ class TerminalProgress:
             TimeRemainingColumn(),
             console=console,
             disable=not console.is_terminal,
+            speed_estimate_period=SPEED_OVER_S,
         )
         self._task: TaskID | None = None
 
@@ -103,11 +109,11 @@ class TerminalProgress:
     def step(self, *, loss: float, tokens_per_s: float) -> None:
         if self._task is not None:
             self._bar.update(self._task, advance=1, loss=loss, speed=tokens_per_s)
-            if not self._console.is_terminal and time.monotonic() - self._told_at >= LINE_EVERY_S:
+            if not self._console.is_terminal and self._clock() - self._told_at >= LINE_EVERY_S:
                 self._tell(self._bar.tasks[self._task], loss, tokens_per_s)
 
     def _tell(self, task: Task, loss: float, tokens_per_s: float) -> None:
-        self._told_at = time.monotonic()
+        self._told_at = self._clock()
         left = f"{task.time_remaining / 60:,.0f} min left" if task.time_remaining is not None else "…"
         done = f"{self._title} {task.percentage:.0f}%  loss {loss:.4f}  {tokens_per_s:,.0f} tokens/s  {left}"
         say(self._console, done, style="dim")

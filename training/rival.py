@@ -100,7 +100,7 @@ def fit(splits: Splits, config: TrainingConfig) -> Rival:
     started = time.perf_counter()
     known = data.joined([splits.train, splits.validation])
     targets_NC = flags(known.labels, splits.labels)
-    judged = _judged(splits, known, config.seed)
+    judged = _judged(splits, known, config)
     best: _Choice | None = None
     for counter in counters(splits, config):
         features = counter.matrix(known.texts)
@@ -114,14 +114,15 @@ def fit(splits: Splits, config: TrainingConfig) -> Rival:
     return replace(fitted, seconds=round(time.perf_counter() - started, 1))
 
 
-def _judged(splits: Splits, known: Examples, seed: int) -> _Judged:
+def _judged(splits: Splits, known: Examples, config: TrainingConfig) -> _Judged:
     """Validation's rows of train and validation together; or where these are few and were drawn from train, each
     fold's, where a copy of a text is no evidence of its own.
     """
     svms = 1 if splits.kind == "single-label" and len(splits.labels) == 2 else len(splits.labels)
     few = len(splits.validation) < FEW_HELD_OUT and not splits.own_valid
-    if few and svms * sum(map(len, known.texts)) <= MOST_IN_FOLDS:
-        fold_N = data.folds(known, seed)
+    characters = sum(min(len(text), CHARACTERS_PER_TOKEN * config.max_tokens) for text in known.texts)
+    if few and svms * characters <= MOST_IN_FOLDS:
+        fold_N = data.folds(known, config.seed)
         once_N = data.first_copies(known) == np.arange(len(known))
         return _Judged([fold_N == fold for fold in range(data.FOLDS)], once_N)
     held_out_N = np.arange(len(known)) >= len(splits.train)

@@ -162,3 +162,17 @@ def test_copies_of_a_text_are_in_one_fold() -> None:
     fold_N = data.folds(Examples(texts, labels), seed=0)
     assert (fold_N[:30] == fold_N[30:]).all()
     assert all(len(set(fold_N[start::2])) == data.FOLDS for start in (0, 1))
+
+
+def test_a_rare_label_is_spread_over_the_folds() -> None:
+    """Of a row's labels the rarest counts, also where it stands with others, or others have none."""
+    common: list[tuple[str, ...]] = [("a",)] * 40 + [()] * 30
+    rare = [(label, "z") for label in "abcde"]
+    fold_N = data.folds(Examples([f"text {number}" for number in range(75)], common + rare, "multi-label"), seed=0)
+    assert sorted(fold_N[-5:]) == list(range(data.FOLDS))
+
+
+def test_texts_that_differ_in_punctuation_are_copies() -> None:
+    """Not those that are nothing else."""
+    examples = Examples(["Good!", "bad", "good", "good ...", ":-)", ":-("], [("a",)] * 6)
+    assert data.first_copies(examples).tolist() == [0, 1, 0, 0, 4, 5]

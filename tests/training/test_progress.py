@@ -55,16 +55,18 @@ def test_suspects_and_verdicts_stay_on_their_line() -> None:
     assert lines == [f"row 1: {SHOWN} → {SHOWN}, b? (0.500)  {SHOWN}", SHOWN]
 
 
-def test_a_log_hears_of_the_steps_of_a_long_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A line a minute where there is no bar; at other times none."""
-    console = a_console()
-    with progress.TerminalProgress(console, title="pretraining") as bar:
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_log_hears_of_the_steps_of_a_long_epoch(*, terminal: bool) -> None:
+    """A line a minute where there is no bar."""
+    now = iter([0.0, 1.0, 61.0, 61.0, 62.0, 122.0, 122.0])
+    console = a_console(terminal=terminal)
+    with progress.TerminalProgress(console, title="pretraining", clock=lambda: next(now)) as bar:
         bar.start(steps=4, done=0)
-        bar.step(loss=3.0, tokens_per_s=1000.0)
-        assert text_of(console) == ""
-        monkeypatch.setattr(progress, "LINE_EVERY_S", 0.0)
-        bar.step(loss=2.5, tokens_per_s=1234.0)
-    assert text_of(console).startswith("pretraining 50%  loss 2.5000  1,234 tokens/s  ")
+        for loss in (3.0, 2.5, 2.25, 2.125):
+            bar.step(loss=loss, tokens_per_s=1234.0)
+    lines = [line for line in text_of(console).splitlines() if "  1,234 tokens/s  " in line]
+    told = [line.partition("  1,234")[0] for line in lines if line.startswith("pretraining ")]
+    assert told == ([] if terminal else ["pretraining 50%  loss 2.5000", "pretraining 100%  loss 2.1250"])
 
 
 @pytest.mark.parametrize("terminal", [False, True])

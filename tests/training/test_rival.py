@@ -73,8 +73,10 @@ def test_few_rows_are_judged_in_folds(single: Splits, multi: Splits, monkeypatch
     many = replace(single, validation=single.train.take(again))
     for other in (many, replace(single, own_valid=True)):
         assert rival.fit(other, TrainingConfig()).alone is None
-    monkeypatch.setattr(rival, "MOST_IN_FOLDS", 1000)
-    assert rival.fit(single, TrainingConfig()).alone is None
+    known = [len(text) for part in (multi.train, multi.validation) for text in part.texts]
+    for most, fits in ((2 * sum(known), True), (2 * sum(known) - 1, False)):
+        monkeypatch.setattr(rival, "MOST_IN_FOLDS", most)
+        assert (rival.fit(multi, TrainingConfig()).alone is not None) is fits
 
 
 @pytest.mark.parametrize("times", [1, 3])

@@ -4,6 +4,8 @@ import io
 import json
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -192,25 +194,46 @@ def test_a_name_that_leaves_no_room_for_the_runs_folder_is_refused(data: Path, t
     assert list(tmp_path.iterdir()) == []
 
 
-def test_two_runs_of_one_bundle_are_not_made_at_once(data: Path, tmp_path: Path) -> None:
+def test_two_processes_do_not_make_one_bundle_at_once(data: Path, tmp_path: Path) -> None:
     """They would write the same checkpoint. The first goes on; afterwards there is no trace, and another may."""
     out = tmp_path / "bundles" / "mine"
-    refused: list[Result] = []
+    begun: list[subprocess.CompletedProcess[str]] = []
 
     class Beside(Console):
-        """Begins another run in the midst of the first."""
+        """Begins another run when the first has learnt for a while."""
 
         def print(self, *objects: Any, **options: Any) -> None:
-            if not refused:
-                refused.append(lembra("train", data, "--out", out, *QUICK))
+            if "epoch 1 " in str(objects):
+                command = [sys.executable, "-m", "cli", "train", str(data), "--out", str(out), *QUICK, "--resume"]
+                begun.append(subprocess.run(command, capture_output=True, text=True, timeout=120, check=False))
             super().print(*objects, **options)
 
-    settings = config.load("debug", ["threads=1", "epochs=1"])
+    settings = config.load("debug", ["threads=1", "epochs=1", "refit_below=0"])
     run.run(read(data, Columns()), out, settings, device="cpu", console=Beside(file=io.StringIO()), track=False)
-    assert refused[0].exit_code == 2
-    assert f"another process is making {out}" in refused[0].stderr
+    (other,) = begun
+    assert other.returncode == 2
+    assert f"another process is making {out}" in other.stderr
     assert ([path.name for path in out.parent.iterdir()], list(tmp_path.iterdir())) == (["mine"], [out.parent])
     assert lembra("train", data, "--out", out, *QUICK, "--force").exit_code == 0
+
+
+def test_what_is_made_in_the_course_of_something_may_be(tmp_path: Path) -> None:
+    """As a search's bundle is, under one lock; a folder that was made for nothing goes."""
+    out = tmp_path / "new" / "mine"
+    seen: list[bool] = []
+
+    @place.claims("bundle")
+    def inner(_: None, out: Path) -> None:
+        seen.append(place.beside(out, place.LOCK).exists())
+
+    @place.claims("bundle")
+    def outer(given: None, out: Path) -> None:
+        inner(given, out)
+        seen.append(place.beside(out, place.LOCK).exists())
+
+    outer(None, out)
+    assert seen == [True, True]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_existing_bundle_is_replaced_only_by_force(data: Path, tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ class Outcome:
     seconds: float
 
 
-@place.claims("bundle", folder=place.TUNE_FOLDER)
+@place.claims("bundle")
 def autotune(
     parts: Parts,
     out: Path,

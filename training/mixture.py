@@ -80,7 +80,7 @@ def fit(
     return Mixture(**{"bias": 0.0, **factors}, gain=gained / without if without else 0.0)
 
 
-def alone(scores_NC: Scores, targets_NC: Flags, kind: Kind) -> Alone:
+def by_itself(scores_NC: Scores, targets_NC: Flags, kind: Kind) -> Alone:
     """What scores are worth by themselves, of rows that gave them nothing."""
     bias_NC = np.ones_like(scores_NC)
     biases = {"bias": bias_NC} if kind == "multi-label" else {}

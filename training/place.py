@@ -42,12 +42,12 @@ def claims(what: What) -> Callable[[Making[Given, Rest, Made]], Making[Given, Re
 
     def claiming(make: Making[Given, Rest, Made]) -> Making[Given, Rest, Made]:
         @functools.wraps(make)
-        def alone(given: Given, out: Path, /, *rest: Rest.args, **named: Rest.kwargs) -> Made:
+        def claimed(given: Given, out: Path, /, *rest: Rest.args, **named: Rest.kwargs) -> Made:
             check_place(out, overwrite=bool(named.get("overwrite")), what=what)
             with _folders_above(out), _locked(out):
                 return make(given, out, *rest, **named)
 
-        return alone
+        return claimed
 
     return claiming
 

@@ -135,7 +135,7 @@ def _unseen(features: Matrix, targets_NC: Flags, judged: _Judged, how: Settings,
     for inside_N in judged.parts:
         fitted = linear.fit(features[~inside_N], targets_NC[~inside_N], kind, **how)
         scores_NC[inside_N] = fitted.scores(features[inside_N])
-    return mixture.alone(scores_NC[judged.counted_N], targets_NC[judged.counted_N], kind)
+    return mixture.by_itself(scores_NC[judged.counted_N], targets_NC[judged.counted_N], kind)
 
 
 def _fitted(choice: _Choice, splits: Splits, targets_NC: Flags, *, in_folds: bool) -> Rival:

@@ -60,7 +60,7 @@ def test_without_rows_there_is_no_mixture() -> None:
 def test_what_others_vouch_for_is_believed_on_few_rows(kind: Kind, targets_NC: np.ndarray) -> None:
     """Ten rows say little: half of what each is worth alone. Two thousand say it all."""
     network_NC, linear_NC = scores(0.5, targets_NC, seed=1), scores(0.5, targets_NC, seed=2)
-    alone = mixture.alone(scores(0.5, targets_NC, seed=2), targets_NC, kind)
+    alone = mixture.by_itself(scores(0.5, targets_NC, seed=2), targets_NC, kind)
     few = mixture.fit(network_NC[:10], linear_NC[:10], targets_NC[:10], kind, alone=alone)
     assert few is not None
     assert 0.6 < few.linear / (alone.factor / 2) < 1.25
@@ -73,8 +73,8 @@ def test_what_others_vouch_for_is_believed_on_few_rows(kind: Kind, targets_NC: n
 def test_nobody_vouches_for_noise(kind: Kind, targets_NC: np.ndarray) -> None:
     """Alone it is worth nothing; what knows the targets is."""
     noise_NC = np.random.default_rng(3).normal(size=targets_NC.shape)
-    assert mixture.alone(noise_NC[:100], targets_NC[:100], kind).evidence < mixture.LEAST_EVIDENCE
-    assert mixture.alone(scores(0.5, targets_NC, seed=1)[:100], targets_NC[:100], kind).evidence > 10
+    assert mixture.by_itself(noise_NC[:100], targets_NC[:100], kind).evidence < mixture.LEAST_EVIDENCE
+    assert mixture.by_itself(scores(0.5, targets_NC, seed=1)[:100], targets_NC[:100], kind).evidence > 10
 
 
 def test_who_is_trusted_and_then_says_nothing_is_left_out(kind: Kind, targets_NC: np.ndarray) -> None:
@@ -96,7 +96,7 @@ def test_rare_labels_make_no_evidence() -> None:
     targets_NC = np.zeros((240, 60), dtype=bool)
     targets_NC[np.arange(120), np.arange(120) // 2] = True
     noise_NC = np.random.default_rng(3).normal(size=targets_NC.shape) - 1
-    assert mixture.alone(noise_NC, targets_NC, "multi-label").evidence < mixture.LEAST_EVIDENCE
+    assert mixture.by_itself(noise_NC, targets_NC, "multi-label").evidence < mixture.LEAST_EVIDENCE
 
 
 def test_a_network_that_is_never_wrong_makes_no_division_by_nothing() -> None:

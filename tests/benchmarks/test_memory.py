@@ -41,7 +41,7 @@ def test_answers_are_balanced_and_gaps_are_as_long_as_asked(task: str) -> None:
     question = len(TASKS[task].question.split())
     gaps = batch.lengths_B - question - batch.gap_B
     assert (gaps.min(), gaps.max()) == (50, 55)
-    assert batch.cue_B.min() >= 2  # a word or two that only the first of two names lacks before it would tell which it is
+    assert batch.cue_B.min() >= 2  # what only the first of two names may lack before it would tell which it is
     assert all(
         {"anna", "bruno", "open", "shut"}.isdisjoint(row[start:-question])
         for row, start in zip(words, batch.gap_B, strict=True)

@@ -17,6 +17,7 @@ from model.files import Manifest
 from training import (
     build,
     data,
+    ensemble,
     evaluate,
     place,
     precision,
@@ -126,10 +127,12 @@ def run(
     whole = data.whole(splits, config)
     beside = _beside(parts, splits, config, given, teachers, "cuda" if chosen.type == "cuda" else "cpu")
     taken_up = {"overwrite": overwrite, "resume": resume}
-    kept = Checkpoints(place.beside(out, place.RUN_FOLDER), build.identity(config, splits, **beside.identity))
+    identity = build.identity(config, splits, **beside.identity)
+    kept = Checkpoints(place.beside(out, place.RUN_FOLDER), identity)
     place.take_up(out, kept, **taken_up)
     made_of_all = build.identity(config, whole, **beside.identity) if whole is not None else None
     kept_again = refit.checkpoints(out, made_of_all, **taken_up)
+    members = ensemble.checkpoints(out, config, whole or splits, identity, **taken_up) if not teachers else []
     pretraining = pretrain.checkpoints(out, config, beside.pretrained_on, chosen, **taken_up)
     checked = check.check(
         parts, seed=config.seed, find_label_errors=config.find_label_errors, keep_texts=config.keep_texts
@@ -153,7 +156,7 @@ def run(
         _lessons(beside.teachers, whole or splits),
         console,
         tracked,
-        Keepers(kept, kept_again),
+        Keepers(members, kept, kept_again),
         offer,
     )
     first, again = trainer.train(splits, whole)
@@ -175,12 +178,13 @@ def run(
         rival=compared,
         encoder=_origin(given, made, splits),
         teachers=beside.teachers.document() if beside.teachers is not None else [],
+        ensemble=len(members),
         device=chosen,
         seconds=time.perf_counter() - started,
     )
     manifest = _write(out, facts, console, overwrite=overwrite)
     # In this order: without what came before it, what is kept of the second training would be another run's.
-    for checkpoints in (kept_again, kept, pretraining):
+    for checkpoints in (kept_again, kept, *members, pretraining):
         checkpoints.delete()
     metrics = {name: found.report.summary() for name, found in judged.items()}
     tracked.result(metrics)

@@ -151,24 +151,8 @@ class TrainingConfig(BaseModel):
 
     teacher_weight: Annotated[
         float,
-        Field(
-            ge=0,
-            le=1,
-            description="the teachers' share in what a labelled row teaches, in `lembra distil` and from an ensemble",
-        ),
+        Field(ge=0, le=1, description="in `lembra distil`, the teachers' share in what a labelled row teaches"),
     ] = 0.5
-    ensemble: Annotated[
-        int,
-        Field(
-            ge=0,
-            le=64,
-            description="networks of other seeds that are trained first, from whose mean answers the one that is "
-            "served learns too; 0: none, and none in `lembra distil`",
-        ),
-    ] = 2
-    ensemble_below: Annotated[
-        int, Field(ge=0, description="… where it learns from fewer rows than this: there chance counts most")
-    ] = 10_000
 
     ngrams: Annotated[
         bool,

@@ -17,7 +17,6 @@ from model.files import Manifest
 from training import (
     build,
     data,
-    ensemble,
     evaluate,
     place,
     precision,
@@ -127,12 +126,10 @@ def run(
     whole = data.whole(splits, config)
     beside = _beside(parts, splits, config, given, teachers, "cuda" if chosen.type == "cuda" else "cpu")
     taken_up = {"overwrite": overwrite, "resume": resume}
-    identity = build.identity(config, splits, **beside.identity)
-    kept = Checkpoints(place.beside(out, place.RUN_FOLDER), identity)
+    kept = Checkpoints(place.beside(out, place.RUN_FOLDER), build.identity(config, splits, **beside.identity))
     place.take_up(out, kept, **taken_up)
     made_of_all = build.identity(config, whole, **beside.identity) if whole is not None else None
     kept_again = refit.checkpoints(out, made_of_all, **taken_up)
-    members = ensemble.checkpoints(out, config, whole or splits, identity, **taken_up) if not teachers else []
     pretraining = pretrain.checkpoints(out, config, beside.pretrained_on, chosen, **taken_up)
     checked = check.check(
         parts, seed=config.seed, find_label_errors=config.find_label_errors, keep_texts=config.keep_texts
@@ -156,7 +153,7 @@ def run(
         _lessons(beside.teachers, whole or splits),
         console,
         tracked,
-        Keepers(members, kept, kept_again),
+        Keepers(kept, kept_again),
         offer,
     )
     first, again = trainer.train(splits, whole)
@@ -178,13 +175,12 @@ def run(
         rival=compared,
         encoder=_origin(given, made, splits),
         teachers=beside.teachers.document() if beside.teachers is not None else [],
-        ensemble=len(members),
         device=chosen,
         seconds=time.perf_counter() - started,
     )
     manifest = _write(out, facts, console, overwrite=overwrite)
     # In this order: without what came before it, what is kept of the second training would be another run's.
-    for checkpoints in (kept_again, kept, *members, pretraining):
+    for checkpoints in (kept_again, kept, pretraining):
         checkpoints.delete()
     metrics = {name: found.report.summary() for name, found in judged.items()}
     tracked.result(metrics)

@@ -70,21 +70,15 @@ class Teachers:
 
     def teach(self, texts: Sequence[str]) -> Lessons:
         """Ask each teacher once about each of `texts` and of the ones without labels."""
-        return ask([teacher.classifier for teacher in self.all], self.labels, texts, self.texts)
-
-
-def ask(
-    classifiers: Sequence[Classifier], labels: Sequence[str], texts: Sequence[str], unlabelled: Sequence[str] = ()
-) -> Lessons:
-    """The mean of what all say of each text; each is asked once about it."""
-    asked = list(dict.fromkeys([*texts, *unlabelled]))
-    answers_NC = np.zeros((len(asked), len(labels)), dtype=np.float32)
-    for its in classifiers:
-        columns = [its.config.labels.index(label) for label in labels]
-        for begin in range(0, len(asked), CHUNK):
-            probs_NC = its.score(its.encode(asked[begin : begin + CHUNK]))
-            answers_NC[begin : begin + CHUNK] += probs_NC[:, columns] / len(classifiers)
-    return Lessons(unlabelled, {text: row for row, text in enumerate(asked)}, answers_NC)
+        asked = list(dict.fromkeys([*texts, *self.texts]))
+        answers_NC = np.zeros((len(asked), len(self.labels)), dtype=np.float32)
+        for teacher in self.all:
+            its = teacher.classifier
+            columns = [its.config.labels.index(label) for label in self.labels]
+            for begin in range(0, len(asked), CHUNK):
+                probs_NC = its.score(its.encode(asked[begin : begin + CHUNK]))
+                answers_NC[begin : begin + CHUNK] += probs_NC[:, columns] / len(self.all)
+        return Lessons(self.texts, {text: row for row, text in enumerate(asked)}, answers_NC)
 
 
 def load(paths: Sequence[Path], splits: Splits, texts: Sequence[str], *, device: Device, threads: int) -> Teachers:

@@ -1,5 +1,4 @@
-"""The trainings of a run, as a person follows them: those of an ensemble that teaches, where there is one, the one by
-which all is chosen, and the one of all rows."""
+"""The trainings of a run, as a person follows them: the one by which all is chosen, and the one of all rows."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -7,11 +6,11 @@ from dataclasses import dataclass, replace
 import torch
 from rich.console import Console
 
-from training import build, ensemble, loop, place, refit
+from training import build, loop, place, refit
 from training.build import Built
 from training.config import TrainingConfig
 from training.data import Splits
-from training.loop import Keeper, Progress
+from training.loop import Keeper
 from training.pretraining.encoder import Encoder
 from training.progress import TerminalProgress, Together, say
 from training.refit import Refitted
@@ -24,7 +23,6 @@ from training.tracking import RefitTracker, Tracker
 class Keepers:
     """Where each of the trainings keeps its state."""
 
-    members: Sequence[Keeper]  # of the ensemble
     first: Keeper
     again: Keeper
 
@@ -52,56 +50,29 @@ class Trainer:
         """
         try:
             with self.tracked, place.interruption() as stopped:
-                its = self._taught(splits, whole or splits, stopped)
-                first = its._first(splits, stopped)
+                first = self._first(splits, stopped)
                 if whole is None or first.stopped:
                     return first, None
-                again = its._again(first, whole, stopped)
+                again = self._again(first, whole, stopped)
         except loop.Interrupted:
             raise place.Stopped from None
         return (first, again) if again is not None else (replace(first, stopped=True), None)
 
-    def _taught(self, splits: Splits, learnt: Splits, stopped: Callable[[], bool]) -> "Trainer":
-        """The same, that learns from an ensemble too where it is to have one: of `splits`, asked about all `learnt`."""
-        networks = len(self.keepers.members)
-        if not networks:
-            return self
-
-        def member(number: int, config: TrainingConfig, keeper: Keeper) -> Built:
-            title = f"teacher {number} of {networks}"
-            with TerminalProgress(self.console, title=title) as bar:
-                return self._build(splits, config, bar, keeper, stopped)
-
-        say(self.console, f"training {networks} networks first, whose mean answers the one that is served learns too")
-        return replace(self, lessons=ensemble.teach(member, self.config, self.keepers.members, learnt))
-
     def _first(self, splits: Splits, stopped: Callable[[], bool]) -> Built:
         with TerminalProgress(self.console) as bar:
-            seen = Together(bar, self.tracked)
-            return self._build(splits, self.config, seen, self.keepers.first, stopped, lambda: self._ask(bar))
-
-    def _build(
-        self,
-        splits: Splits,
-        config: TrainingConfig,
-        seen: Progress,
-        keeper: Keeper,
-        stopped: Callable[[], bool],
-        keep_best: Callable[[], bool] = lambda: False,
-    ) -> Built:
-        return build.build(
-            splits,
-            config,
-            seen,
-            device=self.device,
-            encoder=self.encoder,
-            partner=self.linear if self.config.ngrams else None,
-            unlabelled=self.unlabelled,
-            lessons=self.lessons,
-            keeper=keeper,
-            stopped=stopped,
-            keep_best=keep_best,
-        )
+            return build.build(
+                splits,
+                self.config,
+                Together(bar, self.tracked),
+                device=self.device,
+                encoder=self.encoder,
+                partner=self.linear if self.config.ngrams else None,
+                unlabelled=self.unlabelled,
+                lessons=self.lessons,
+                keeper=self.keepers.first,
+                stopped=stopped,
+                keep_best=lambda: self._ask(bar),
+            )
 
     def _again(self, first: Built, whole: Splits, stopped: Callable[[], bool]) -> Refitted | None:
         rows, epochs = len(whole.train), first.fitted.best.epoch

@@ -37,7 +37,6 @@ class Run:
     rival: dict[str, Any] | None
     encoder: dict[str, Any] | None  # what the classifier started from
     teachers: list[dict[str, Any]]  # the bundles whose answers it learnt from
-    ensemble: int  # the networks of this run whose answers it learnt from
     device: torch.device
     seconds: float
 
@@ -63,7 +62,6 @@ def document(run: Run) -> dict[str, Any]:
         "mistakes": _mistakes(list(run.judged.values())[-1]) if run.config.keep_texts else None,
         "encoder": run.encoder,
         "teachers": run.teachers,
-        "ensemble": run.ensemble,
         "history": run.built.fitted.history,
         "selection": run.config.selection,
         "stopped": run.built.stopped,

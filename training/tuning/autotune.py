@@ -71,9 +71,6 @@ def autotune(
     if base.pretrain_epochs:
         progress.say(console, "a search doesn't pretrain, as every trial would: pretrain_epochs is 0 in it")
         base = base.model_copy(update={"pretrain_epochs": 0})
-    if base.ensemble:
-        progress.say(console, "a search trains one network a trial, and one for the bundle: ensemble is 0 in it")
-        base = base.model_copy(update={"ensemble": 0})
     if base.reads_unlabelled:
         raise ConfigError("a search reads no text without labels: virtual_weight and entropy_weight must be 0")
     folder = _begun(out, overwrite=overwrite, resume=resume)

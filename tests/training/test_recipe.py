@@ -17,13 +17,26 @@ def parts(folder: Path, text: str, label: str | list[str] = "a", *, rows: int = 
 
 
 def test_the_shape_of_the_data_chooses(tmp_path: Path) -> None:
-    """Several labels, long texts, few, short ones, or none of these: the first that holds."""
-    assert recipe.choose(parts(tmp_path, "neither long nor short " * 4)) == "default"
+    """Several labels, long texts, few, short ones, little text, or none of these: the first that holds."""
+    middling = "neither long nor short " * 4
+    enough = recipe.LITTLE_TEXT // len(middling) + 2
+    assert recipe.choose(parts(tmp_path, middling, rows=enough)) == "default"
+    assert recipe.choose(parts(tmp_path, middling, rows=enough // 3 * 2)) == "short"
     assert recipe.choose(parts(tmp_path, "short")) == "short"
     assert recipe.choose(parts(tmp_path, "short", rows=recipe.FEW_ROWS - 2)) == "few"
     assert recipe.choose(parts(tmp_path, "long " * 200, rows=20)) == "long"
     assert recipe.choose(parts(tmp_path, "long " * 200)) == "long"
     assert recipe.choose(parts(tmp_path, "long " * 200, ["a", "b"])) == "multi-label"
+
+
+def test_text_without_labels_counts_as_text(tmp_path: Path) -> None:
+    """There is then enough of it to learn words from."""
+    middling = "neither long nor short " * 4
+    write_rows(tmp_path, "train.jsonl", [(middling, "a"), (middling, "b")] * (recipe.FEW_ROWS // 2))
+    assert recipe.choose(read(tmp_path, Columns())) == "short"
+    more = recipe.LITTLE_TEXT // len(middling)
+    (tmp_path / "unlabelled.csv").write_text("text\n" + f"{middling}\n" * more)
+    assert recipe.choose(read(tmp_path, Columns())) == "default"
 
 
 def test_half_of_the_texts_decide_what_is_long(tmp_path: Path) -> None:

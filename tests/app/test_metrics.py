@@ -1,12 +1,15 @@
 """app.metrics: what Prometheus reads."""
 
+import json
 import os
 import struct
 import subprocess
+from contextlib import closing
 from pathlib import Path
 
 import httpx
 import pytest
+from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.parser import text_string_to_metric_families
 
 from app.metrics import FOLDER, Metrics
@@ -67,3 +70,13 @@ def test_what_a_dead_process_held_waiting_is_forgotten(tmp_path: Path, monkeypat
         file.write_bytes(EMPTY)
     Metrics().exposition()
     assert sorted(tmp_path.iterdir()) == sorted(kept)
+
+
+def test_a_process_that_is_just_starting_spoils_no_scrape(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its file is there before there is anything in it; what the others have counted is told."""
+    monkeypatch.setenv(FOLDER, str(tmp_path))
+    key = json.dumps(["lembra_refusals", "lembra_refusals_total", {}, "of somebody"])
+    with closing(MmapedDict(str(tmp_path / "counter_1.db"))) as other:
+        other.write_value(key, 3.0, 0.0)
+    (tmp_path / "counter_2.db").touch()
+    assert b"lembra_refusals_total 3.0" in Metrics().exposition()

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import machine, runs
-from benchmarks.memory import figures, learning, outsiders
+from benchmarks.memory import figures, learning, networks, outsiders, texts
 from benchmarks.memory.learning import Run
 from benchmarks.memory.networks import HEADS, NETWORKS
 from benchmarks.memory.texts import TASKS, Filler, FillerError, read_filler
@@ -86,9 +86,12 @@ def positive(text: str) -> int:
 
 
 def made_of(given: argparse.Namespace) -> list[str]:
-    """What the name of a run leaves out."""
+    """What the name of a run leaves out: with other texts, or another network, it would be another run."""
     filler: Filler = given.read
-    return [" ".join(filler.words), str(len(filler.train_N)), str(given.texts), *map(str, given.test_gaps)]
+    kinds = [texts.LEAD, texts.NEAR, texts.APART, texts.FAR, networks.EMBEDDING, networks.HIDDEN]
+    steps = [learning.BATCH, learning.RATE, learning.CLIP, learning.CHECK_EVERY, learning.CHECKED, learning.CRITERION]
+    asked = [given.texts, *given.test_gaps]
+    return [" ".join(filler.words), str(len(filler.train_N)), *map(str, kinds + steps + asked)]
 
 
 def works(given: argparse.Namespace) -> Iterator[tuple[str, Callable[[Path], Found]]]:

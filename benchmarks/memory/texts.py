@@ -26,8 +26,8 @@ Rng = np.random.Generator
 Cue = tuple[list[tuple[int, int, str]], int]
 
 FREQUENT = 300  # words of the filler: rarer ones are left out of its running text, so that a small table holds them all
-# Words before the cue. Its first word always has two before it: where it may have none, no neighbour before it tells
-# the first of two names, by which pairs and triples had 58 and 66 % of order.
+# Words before the cue: two at least, as before what follows it. Where there may be none, that nothing stands before a
+# name tells that it is the first of two: pairs and triples then had 58 and 66 % of order.
 LEAD = (2, 7)
 NEAR = (2, 4)  # between a name and its quality: no pair or triple of neighbours binds them
 APART = (2, 6)  # between one thing told and the next

@@ -80,3 +80,10 @@ def test_a_process_that_is_just_starting_spoils_no_scrape(tmp_path: Path, monkey
         other.write_value(key, 3.0, 0.0)
     (tmp_path / "counter_2.db").touch()
     assert b"lembra_refusals_total 3.0" in Metrics().exposition()
+
+
+def test_a_folder_that_is_gone_is_no_empty_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All counts gone is a fault that somebody has to see."""
+    monkeypatch.setenv(FOLDER, str(tmp_path / "gone"))
+    with pytest.raises(ValueError, match="directory"):
+        Metrics().exposition()

@@ -10,33 +10,45 @@ from training.data import Parts, read
 from training.errors import ConfigError
 from training.reading import Columns
 
+MIDDLING = "neither long nor short " * 4
+
 
 def parts(folder: Path, text: str, label: str | list[str] = "a", *, rows: int = recipe.FEW_ROWS) -> Parts:
     other = ["b"] if isinstance(label, list) else "b"
     return read(write_rows(folder, "a.jsonl", [(text, label), (text, other)] * (rows // 2)), Columns())
 
 
+def numbered(text: str, rows: int) -> list[tuple[str, str]]:
+    """So many texts of the same length, no two alike."""
+    return [(f"{text} {number:06}", "ab"[number % 2]) for number in range(rows)]
+
+
 def test_the_shape_of_the_data_chooses(tmp_path: Path) -> None:
-    """Several labels, long texts, few, short ones, little text, or none of these: the first that holds."""
-    middling = "neither long nor short " * 4
-    enough = recipe.LITTLE_TEXT // len(middling) + 2
-    assert recipe.choose(parts(tmp_path, middling, rows=enough)) == "default"
-    assert recipe.choose(parts(tmp_path, middling, rows=enough // 3 * 2)) == "short"
-    assert recipe.choose(parts(tmp_path, "short")) == "short"
+    """Several labels, long texts, few, short ones, or none of these: the first that holds."""
+    enough = recipe.LITTLE_TEXT // 10
+    assert recipe.choose(read(write_rows(tmp_path, "a.jsonl", numbered(MIDDLING, enough)), Columns())) == "default"
+    assert recipe.choose(read(write_rows(tmp_path, "a.jsonl", numbered("short", enough)), Columns())) == "short"
     assert recipe.choose(parts(tmp_path, "short", rows=recipe.FEW_ROWS - 2)) == "few"
     assert recipe.choose(parts(tmp_path, "long " * 200, rows=20)) == "long"
     assert recipe.choose(parts(tmp_path, "long " * 200)) == "long"
     assert recipe.choose(parts(tmp_path, "long " * 200, ["a", "b"])) == "multi-label"
 
 
-def test_text_without_labels_counts_as_text(tmp_path: Path) -> None:
-    """There is then enough of it to learn words from."""
-    middling = "neither long nor short " * 4
-    write_rows(tmp_path, "train.jsonl", [(middling, "a"), (middling, "b")] * (recipe.FEW_ROWS // 2))
+def test_little_text_gets_no_language_model(tmp_path: Path) -> None:
+    """Text without labels counts too, and what comes twice counts once."""
+    rows = numbered(MIDDLING, recipe.FEW_ROWS)
+    left = recipe.LITTLE_TEXT - sum(len(text) for text, _ in rows)
+    write_rows(tmp_path, "train.jsonl", rows)
+    for texts, expected in (
+        ([], "short"),
+        ([text for text, _ in rows] * 10, "short"),
+        (["x" * (left - 1)], "short"),
+        (["x" * left], "default"),
+    ):
+        (tmp_path / "unlabelled.csv").write_text("text\n" + "".join(f"{text}\n" for text in texts or ["x"]))
+        assert recipe.choose(read(tmp_path, Columns())) == expected, len(texts)
+    (tmp_path / "unlabelled.csv").unlink()
     assert recipe.choose(read(tmp_path, Columns())) == "short"
-    more = recipe.LITTLE_TEXT // len(middling)
-    (tmp_path / "unlabelled.csv").write_text("text\n" + f"{middling}\n" * more)
-    assert recipe.choose(read(tmp_path, Columns())) == "default"
 
 
 def test_half_of_the_texts_decide_what_is_long(tmp_path: Path) -> None:

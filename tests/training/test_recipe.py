@@ -40,12 +40,11 @@ def test_little_text_gets_no_language_model(tmp_path: Path) -> None:
     left = recipe.LITTLE_TEXT - sum(len(text) for text, _ in rows)
     write_rows(tmp_path, "train.jsonl", rows)
     for texts, expected in (
-        ([], "short"),
         ([text for text, _ in rows] * 10, "short"),
         (["x" * (left - 1)], "short"),
         (["x" * left], "default"),
     ):
-        (tmp_path / "unlabelled.csv").write_text("text\n" + "".join(f"{text}\n" for text in texts or ["x"]))
+        (tmp_path / "unlabelled.csv").write_text("text\n" + "".join(f"{text}\n" for text in texts))
         assert recipe.choose(read(tmp_path, Columns())) == expected, len(texts)
     (tmp_path / "unlabelled.csv").unlink()
     assert recipe.choose(read(tmp_path, Columns())) == "short"

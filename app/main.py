@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from types import FrameType
@@ -24,8 +25,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app import errors, routes, settings
 from app.batcher import Batcher, Limits
 from app.errors import SettingsError
-from app.gate import Gate
+from app.gate import Gate, refused_at_once
 from app.metrics import Metrics
+from app.protocol import REFUSE, Refuse
 from app.routes import Served, State
 from app.schemas import ModelCard
 from app.settings import Settings
@@ -55,12 +57,12 @@ def create_app(chosen: Settings | None = None) -> FastAPI:
 
 def _lifespan(found: Settings) -> Callable[[FastAPI], Any]:
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Refuse]]:
         async with AsyncExitStack() as stack:
             state = await load(found, stack)
             app.state.lembra = state
             with _drain_before_closing(state), _collected():
-                yield
+                yield {REFUSE: partial(refused_at_once, state)}
 
     return lifespan
 

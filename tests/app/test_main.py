@@ -10,6 +10,7 @@ import pytest
 
 from app.errors import SettingsError
 from app.main import bundle_paths, choose_default
+from app.protocol import REFUSE
 from model.bundle import Bundle
 from model.engine import cuda_is_here
 from model.errors import BundleError, DeviceError
@@ -33,6 +34,13 @@ def folder(tiny_copy: Path) -> Path:
 def test_a_folder_of_bundles_is_served_whole(folder: Path) -> None:
     """Files, hidden folders and bundles that are being written are passed over."""
     assert [path.name for path in bundle_paths(folder)] == ["other", "tiny"]
+
+
+async def test_a_protocol_may_refuse(tiny_bundle: Path) -> None:
+    """It finds what it asks where uvicorn puts what a lifespan leaves; there is room, so nothing is refused."""
+    async with app_of(tiny_bundle).router.lifespan_context(app_of(tiny_bundle)) as left:
+        assert left is not None
+        assert left[REFUSE](b"POST", b"/classify", [(b"content-length", b"60")]) is None
 
 
 def test_one_bundle_may_be_served(tiny_bundle: Path) -> None:

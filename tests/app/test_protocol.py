@@ -2,13 +2,14 @@
 
 import asyncio
 import random
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import pytest
 from uvicorn import Config
 from uvicorn.server import ServerState
 
-from app.protocol import MOST_AHEAD, MOST_HEAD, Protocol
+from app.protocol import MOST_AHEAD, MOST_HEAD, REFUSE, Protocol, Refuse
 
 pytestmark = pytest.mark.anyio
 
@@ -60,14 +61,14 @@ class Transport(asyncio.Transport):
 class Connection:
     """A protocol, and an application that writes down what it is given."""
 
-    def __init__(self, *, answers: bool = True) -> None:
+    def __init__(self, *, answers: bool = True, refuse: Refuse | None = None) -> None:
         self.seen: list[Message] = []
         self.left = 0
         self._answers = answers
         config = Config(self._answer, interface="asgi3", ws="none", lifespan="off", access_log=False, log_config=None)
         config.load()
         self.transport = Transport()
-        self.protocol = Protocol(config, ServerState(), {})
+        self.protocol = Protocol(config, ServerState(), {} if refuse is None else {REFUSE: refuse})
         self.protocol.connection_made(self.transport)
 
     async def _answer(self, scope: Any, receive: Any, send: Any) -> None:
@@ -226,5 +227,81 @@ async def test_a_connection_that_says_half_a_request_is_not_kept_for_ever() -> N
     await connection.answered()
     connection.transport.closed = False
     connection.protocol.data_received(b"G")
+    await connection.answered()
+    assert connection.transport.closed
+
+
+class Doorkeeper:
+    """Refuses while it is told to, with an answer of its own."""
+
+    def __init__(self) -> None:
+        self.full = True
+        self.asked: list[tuple[bytes, bytes, bytes]] = []
+
+    def __call__(
+        self, method: bytes, target: bytes, headers: Sequence[tuple[bytes, bytes]]
+    ) -> tuple[bytes, bytes] | None:
+        self.asked.append((method, target, dict(headers)[b"mark"]))
+        return (b"content-length: 4\r\nretry-after: 2\r\n", b"full") if self.full else None
+
+
+POST = b"POST /%b HTTP/1.1\r\nMark: 1\r\nContent-Length: 3\r\n\r\n"
+REFUSED = b"HTTP/1.1 429 Too Many Requests\r\ncontent-length: 4\r\nretry-after: 2\r\n\r\nfull"
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 1000])
+async def test_what_is_refused_never_reaches_the_application(size: int) -> None:
+    """The answer comes with the head, the body is passed over however it is cut, and the next request is read."""
+    door = Doorkeeper()
+    connection = Connection(refuse=door)
+    sent = POST % b"first" + b"GET" + POST % b"second" + b"abc"
+    for start in range(0, len(sent), size):
+        connection.protocol.data_received(sent[start : start + size])
+    assert connection.transport.written == 2 * REFUSED
+    door.full = False
+    connection.protocol.data_received(POST % b"third" + b"xyz")
+    assert await connection.answered() == [Message("/third", b"1", b"xyz")]
+    assert door.asked == [(b"POST", target, b"1") for target in (b"/first", b"/second", b"/third")]
+    assert not connection.transport.closed
+
+
+async def test_a_refusal_overtakes_no_answer() -> None:
+    """Behind a request that isn't answered yet the application itself refuses, in its turn."""
+    door = Doorkeeper()
+    connection = Connection(refuse=door)
+    door.full = False
+    connection.protocol.data_received(POST % b"first" + b"abc")
+    door.full = True
+    connection.protocol.data_received(POST % b"second" + b"abc")
+    assert [message.path for message in await connection.answered()] == ["/first", "/second"]
+    assert b"429" not in connection.transport.written
+
+
+async def test_who_reads_no_refusals_is_not_sent_any_more() -> None:
+    """They would be kept without end: the application waits until its client reads."""
+    connection = Connection(refuse=Doorkeeper())
+    connection.protocol.pause_writing()
+    connection.protocol.data_received((POST % b"first" + b"abc") * 2 * MOST_AHEAD)
+    assert connection.transport.closed
+    assert connection.transport.written == b""
+    connection.protocol.connection_lost(None)
+    await connection.answered()
+
+
+@pytest.mark.parametrize("head", [POST.replace(b"1.1", b"1.0"), POST.replace(b"Mark", b"Connection: close\r\nMark")])
+async def test_a_connection_that_ends_is_the_applications(head: bytes) -> None:
+    """Nothing is to be gained there: the next request needs another one."""
+    connection = Connection(refuse=Doorkeeper())
+    connection.protocol.data_received(head % b"first" + b"abc")
+    assert len(await connection.answered()) == 1
+    assert connection.transport.closed
+
+
+async def test_a_body_that_was_refused_is_not_waited_for_without_end() -> None:
+    """The time of keep-alive counts from the last byte of it."""
+    connection = Connection(refuse=Doorkeeper())
+    connection.protocol.timeout_keep_alive = 0
+    connection.protocol.data_received(POST % b"first")
+    assert not connection.transport.closed
     await connection.answered()
     assert connection.transport.closed

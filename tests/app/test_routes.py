@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from app.gate import refused_at_once
 from app.schemas import ClassifyResponse
 from model import bundle
 from tests import tiny
@@ -284,6 +286,29 @@ async def test_a_full_server_reads_no_body(
     assert told.get(b"connection") == (b"close" if ends else None)
     assert int(told[b"retry-after"]) >= 1
     assert json.loads(end["body"])["type"] == "urn:lembra:problem:overloaded"
+    assert 'lembra_requests_total{status="429"} 2.0' in (await client.get("/metrics")).text
+
+
+async def test_a_refusal_is_the_same_before_there_is_an_asgi_request(app: FastAPI, client: httpx.AsyncClient) -> None:
+    """Where a connection goes on, what a protocol sends is what the application would; all else is left to it."""
+    engine = FakeEngine()
+    ask = partial(refused_at_once, app.state.lembra, b"POST", b"/classify")
+    short = (b"content-length", b"60")
+    async with engine_replaced(app, engine):
+        assert ask([short]) is None
+        engine.release.clear()
+        first = asyncio.ensure_future(client.post("/classify", json={"input": ["good film"] * 4}))
+        await engine.begins()
+        start, end = await call(app, asyncio.Event().wait, short)  # type: ignore[arg-type]
+        head, body = ask([short]) or (b"", b"")
+        for others in ([], [(b"content-length", b"70000")], [short, (b"expect", b"100-continue")]):
+            assert ask(others) is None
+        assert refused_at_once(app.state.lembra, b"POST", b"/classify?x", [short]) is None
+        assert refused_at_once(app.state.lembra, b"GET", b"/classify", [short]) is None
+        engine.release.set()
+        assert (await first).status_code == 200
+    assert head == b"".join(b"%s: %s\r\n" % header for header in start["headers"])
+    assert body == end["body"]
     assert 'lembra_requests_total{status="429"} 2.0' in (await client.get("/metrics")).text
 
 

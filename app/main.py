@@ -93,7 +93,7 @@ async def load(found: Settings, stack: AsyncExitStack) -> State:
     )
     for path in paths:
         bundle = Bundle.open(path)
-        classifier = bundle.classifier(device=found.device, threads=found.threads)
+        classifier = bundle.classifier(device=found.device, threads=found.threads, eight_bits=found.eight_bits)
         batcher = Batcher(bundle.name, classifier, limits, metrics)
         stack.push_async_callback(batcher.close)
         served[bundle.name] = Served(_card(bundle, classifier.engine.name, default == bundle.name), batcher)

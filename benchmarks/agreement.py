@@ -18,7 +18,7 @@ from benchmarks import machine
 from model.bundle import Bundle
 from model.classifier import Classifier, Row
 from model.engine import Engine
-from model.engine_native import NativeEngine, kernels_for
+from model.engine_native import Bits, NativeEngine, kernels_for
 from model.engine_onnx import OnnxEngine
 from model.engine_torch import TorchEngine
 from training.data import SAMPLE
@@ -39,8 +39,11 @@ def main() -> None:
         "onnxruntime": OnnxEngine(bundle.graph, weights),
         "torch": TorchEngine(network, weights, device="cpu"),
     }
-    for kernel in kernels_for(network):
-        engines[f"native, {kernel.name}"] = NativeEngine(network, weights, threads=1, kernel=kernel)
+    every: tuple[Bits, ...] = (16, 8)
+    for bits in every:
+        for kernel in kernels_for(network, bits):
+            name = f"native, {bits} bits, {kernel.name} with products of {kernel.bits}"
+            engines[name] = NativeEngine(network, weights, threads=1, kernel=kernel, bits=bits)
     classifiers = {name: bundle.classifier_on(engine) for name, engine in engines.items()}
     rows = classifiers["onnxruntime"].encode(texts)
     tokens = [min(map(len, rows)), max(map(len, rows))]

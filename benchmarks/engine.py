@@ -68,16 +68,16 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
     ours = bundle.classifier(device="cpu", threads=given.cores)
     onnx = bundle.classifier_on(OnnxEngine(bundle.graph, bundle.weights, threads=given.cores))
     network = bundle.config.network
-    slower = [
-        bundle.classifier_on(NativeEngine(network, bundle.weights, threads=given.cores, kernel=kernel))
-        for kernel in kernels_for(network)[1:]
+    exact = [
+        bundle.classifier_on(NativeEngine(network, bundle.weights, threads=given.cores, kernel=kernel, bits=16))
+        for kernel in kernels_for(network, 16)
     ]
     rows = ours.encode(texts)
     ways = {
         f"nn.LSTM, packed, {ROWS} as they come": as_they_come(bundle.classifier_on(PackedEngine(bundle)), texts),
         f"onnxruntime float32, padded, {ROWS} as they come": as_they_come(onnx, texts),
         "onnxruntime float32, by length": by_length(onnx, texts),
-        **{f"lembra: {one.engine.name}": by_length(one, texts) for one in (*slower, ours)},
+        **{f"lembra: {one.engine.name}": by_length(one, texts) for one in (*reversed(exact), ours)},
     }
     parts = {"tokenizing": lambda: ours.encode(texts), "the rest": lambda: ours.score(rows)}
     ceiling, macs = product(bundle)

@@ -53,12 +53,21 @@ class Probes(BaseModel):
     probes: list[Probe]
 
 
+class EightBits(BaseModel):
+    """What training found of answers in integers of 8 bits: whether they are those of float32."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    agree: bool
+
+
 class Report(BaseModel):
-    """The file `report.json`, of which a server reads the metrics; the rest is for people."""
+    """The file `report.json`: a server reads its metrics, and whether 8 bits agree; the rest is for people."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
     metrics: dict[str, dict[str, Any]] = {}
+    eight_bits: EightBits | None = None
 
 
 @dataclass(frozen=True)
@@ -115,17 +124,24 @@ class Bundle:
             _files=found,
         )
 
-    def classifier(self, *, device: Device = "auto", threads: int = 0) -> Classifier:
-        """Load into the fastest engine on which the probes give what was recorded.
+    def classifier(self, *, device: Device = "auto", threads: int = 0, eight_bits: bool = True) -> Classifier:
+        """Load into the fastest engine on which the probes give what was recorded: one that computes in integers of 8
+        bits only where `eight_bits` allows it, and the report says that it agrees.
 
         Raises: BundleError if they do on none, DeviceError if there is no such device.
         """
-        weights, graph = self.weights, self.graph
         disagrees = None
-        for engine in candidates(device, self.config.network, weights=weights, graph=graph, threads=threads):
+        for engine in candidates(
+            device,
+            self.config.network,
+            weights=self.weights,
+            graph=self.graph,
+            threads=threads,
+            eight_bits=eight_bits and self.eight_bits_agree,
+        ):
             try:
                 return self.classifier_on(engine)
-            except BundleError as error:  # 16 bits may be too few for extreme weights; float32 tells whether it is that
+            except BundleError as error:  # bits may be too few for extreme weights; float32 tells whether it is that
                 disagrees = error
         assert disagrees is not None, "there is one candidate at least"
         raise disagrees
@@ -151,6 +167,11 @@ class Bundle:
         classifier = Classifier(self.config, tokenization, engine, self.calibration, ngrams)
         self._replay(classifier)
         return classifier
+
+    @property
+    def eight_bits_agree(self) -> bool:
+        """Whether integers of 8 bits were shown to answer as float32 does."""
+        return bool((self.report.get("eight_bits") or {}).get("agree"))
 
     @property
     def weights(self) -> bytes:

@@ -61,6 +61,10 @@ class Classifier:
         self._tokenization = tokenization
         self._ngrams = ngrams
 
+    def on(self, engine: Engine) -> "Classifier":
+        """The same, computed by another engine."""
+        return Classifier(self.config, self._tokenization, engine, self.calibration, self._ngrams)
+
     def encode(self, texts: Sequence[str], *, truncate: bool = True) -> list[Row]:
         """Each text, read. Raises: TextError if one would have to be cut and `truncate` is false."""
         tokens = self._tokenization.encode(texts, truncate=truncate)

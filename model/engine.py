@@ -30,11 +30,18 @@ class Engine(Protocol):
 
 
 def candidates(
-    device: Device, config: NetworkConfig, *, weights: bytes, graph: bytes, threads: int = 0
+    device: Device,
+    config: NetworkConfig,
+    *,
+    weights: bytes,
+    graph: bytes,
+    threads: int = 0,
+    eight_bits: bool = False,
 ) -> Iterator[Engine]:
     """What can serve here, the fastest first: torch where CUDA is wanted and there; else our own, then onnxruntime.
 
-    `threads` for one batch, 0 takes one a core. None of them is made before it is asked for.
+    `threads` for one batch, 0 takes one a core. Our own is tried with `eight_bits` first where these were shown to be
+    enough for the network. None of them is made before it is asked for.
     Raises: DeviceError if `device` is "cuda" and there is none, or no torch to drive it.
     """
     if device == "cuda" or (device == "auto" and cuda_is_here()):
@@ -47,10 +54,12 @@ def candidates(
     from model import engine_native
 
     threads = threads or cores()
-    for kernel in engine_native.kernels_for(config)[:1]:
-        # Weights that it can't take are left to the next one, which says what is wrong with them, if anything.
-        with suppress(BundleError):
-            yield engine_native.NativeEngine(config, weights, threads=threads, kernel=kernel)
+    tried: tuple[engine_native.Bits, ...] = (8, 16) if eight_bits else (16,)
+    for bits in tried:
+        for kernel in engine_native.kernels_for(config, bits)[:1]:
+            # Weights that it can't take are left to the next one, which says what is wrong with them, if anything.
+            with suppress(BundleError):
+                yield engine_native.NativeEngine(config, weights, threads=threads, kernel=kernel, bits=bits)
     yield portable(weights=weights, graph=graph, threads=threads)
 
 

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -25,14 +25,21 @@ from model.errors import BundleError
 from model.tokenization import Ids
 
 FOLDER = Path(__file__).parent / "native"
-LIBRARIES = ("liblembra_avx512.so", "liblembra_avx2.so")  # the fastest first
-INTERFACE = 2
+# The fastest first.
+LIBRARIES = ("liblembra_avx512_int8.so", "liblembra_avx512.so", "liblembra_avx2.so")
+INTERFACE = 3
 GATES = 4
-# A hidden state of 1 as an integer. What it leaves of the 31 bits of a sum is for the weights: at 2,048 and at 16,384
-# the answers were twice as far from float32's.
-STATE_SCALE = 4096
+Bits = Literal[8, 16]
+# A hidden state of 1 as an integer. What it leaves of the 31 bits of a sum is for the weights: with 16 bits, at 2,048
+# and at 16,384, the answers were twice as far from float32's.
+STATE_SCALE: dict[Bits, int] = {8: 127, 16: 4096}
+LARGEST_WEIGHT: dict[Bits, int] = {8: 127, 16: 2**15 - 1}
+# Of a probability, from float32's, on thousands of real texts: 0.0055, and 2e-4.
+TOLERANCE: dict[Bits, float] = {8: 1e-2, 16: 1e-3}
 LARGEST_SUM = 2**31 - 1
-LARGEST_WEIGHT = 2**15 - 1
+LARGEST_INPUT = 2**15 - 1
+# What a library of 8 bits adds to a state's integer, as its products want one of them without a sign.
+UNSIGNED = 128
 # Of the table of input products, once every word has been met. Memory is taken as words are; at the default sizes all
 # of them come to 123 MB.
 LARGEST_TABLE = 2**30
@@ -41,7 +48,7 @@ LARGEST_TABLE = 2**30
 COARSEST_INPUT = 0.02
 # Of one direction: torch's names in the file, and the library's.
 PARTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-ARRAYS = ("recurrent", "scale", "input", "bias", "table", "table_scale")
+ARRAYS = ("recurrent", "start", "scale", "input", "bias", "table", "table_scale")
 
 Array = npt.NDArray[Any]
 
@@ -66,6 +73,7 @@ class Kernel:
 
     library: ctypes.CDLL
     name: str
+    bits: Bits  # of the integers that it multiplies
     lanes: int
     group: int
 
@@ -91,33 +99,37 @@ def _kernel(file: Path) -> Kernel | None:
     found.lembra_name.restype = ctypes.c_char_p
     found.lembra_scores.argtypes = _types("network:p rows:i order:p ids:p stride:i lengths:p logits:p")
     found.lembra_fill.argtypes = _types("network:p count:i tokens:p vectors:p")
-    return Kernel(found, found.lembra_name().decode(), found.lembra_lanes(), found.lembra_group())
+    name = found.lembra_name().decode()
+    return Kernel(found, name, found.lembra_bits(), found.lembra_lanes(), found.lembra_group())
 
 
-def kernels_for(config: NetworkConfig) -> tuple[Kernel, ...]:
-    """Those of `kernels` for which the network's table is not too large: a narrower one may pad it less."""
+def kernels_for(config: NetworkConfig, bits: Bits) -> tuple[Kernel, ...]:
+    """Those of `kernels` that take integers of so many bits, and for which the network's table is not too large: a
+    narrower one may pad it less.
+    """
     of_a_unit = 2 * config.vocabulary_size * config.directions * GATES
-    return tuple(kernel for kernel in kernels() if of_a_unit * kernel.units(config) <= LARGEST_TABLE)
+    fitting = (kernel for kernel in kernels() if of_a_unit * kernel.units(config) <= LARGEST_TABLE)
+    return tuple(kernel for kernel in fitting if kernel.bits >= bits)
 
 
 class NativeEngine:
-    """logits_BC of a batch, on the CPU, in 16-bit integers. An answer is the same, to the bit, in any batch."""
+    """logits_BC of a batch, on the CPU, in integers. An answer is the same, to the bit, in any batch and kernel."""
 
-    tolerance = 1e-3  # 2e-4 at most on a thousand real texts
+    def __init__(self, config: NetworkConfig, weights: bytes, *, threads: int, kernel: Kernel, bits: Bits) -> None:
+        """`weights` is the safetensors file; `threads` for one batch; `kernel` one of `kernels_for` the network and
+        these `bits`, to which hidden states and recurrent weights are rounded.
 
-    def __init__(self, config: NetworkConfig, weights: bytes, *, threads: int, kernel: Kernel) -> None:
-        """`weights` is the safetensors file; `threads` for one batch; `kernel` one of `kernels_for` the network.
-
-        Raises: BundleError if the weights don't fit the network, or 16 bits might be too few for them.
+        Raises: BundleError if the weights don't fit the network, or 16 bits might be too few for its input products.
         """
+        self.tolerance = TOLERANCE[bits]
         self._kernel = kernel
         self._config = config
-        self._arrays = _arrays(config, weights, self._kernel)
-        self._network = _network(config, self._arrays)
+        self._arrays = _arrays(config, weights, kernel, bits)
+        self._network = _network(config, self._arrays, bits)
         self._place = ctypes.addressof(self._network)
         self._filled_V = np.zeros(config.vocabulary_size, dtype=bool)
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="native") if threads > 1 else None
-        self.name = f"native ({self._kernel.name}, 16-bit integers) on cpu"
+        self.name = f"native ({kernel.name}, {bits}-bit integers) on cpu"
 
     def scores(self, batch: Batch) -> Floats:
         """Logits (B, C), float32, in the order of the batch's rows."""
@@ -154,13 +166,13 @@ def _types(signature: str) -> list[Any]:
     return [{"p": ctypes.c_void_p, "i": ctypes.c_int64}[part.partition(":")[2]] for part in signature.split()]
 
 
-def _network(config: NetworkConfig, arrays: dict[str, Array]) -> _Network:
+def _network(config: NetworkConfig, arrays: dict[str, Array], bits: Bits) -> _Network:
     network = _Network(
         embedding=config.embedding_size,
         hidden=config.hidden_size,
         directions=config.directions,
         classes=config.classes,
-        state_scale=STATE_SCALE,
+        state_scale=STATE_SCALE[bits],
         head=arrays["head"].ctypes.data,
         head_bias=arrays["head_bias"].ctypes.data,
     )
@@ -170,7 +182,7 @@ def _network(config: NetworkConfig, arrays: dict[str, Array]) -> _Network:
     return network
 
 
-def _arrays(config: NetworkConfig, weights: bytes, kernel: Kernel) -> dict[str, Array]:
+def _arrays(config: NetworkConfig, weights: bytes, kernel: Kernel, bits: Bits) -> dict[str, Array]:
     """All that the library reads, by name. Raises: BundleError."""
     try:
         found = safetensors.numpy.load(weights)
@@ -186,7 +198,7 @@ def _arrays(config: NetworkConfig, weights: bytes, kernel: Kernel) -> dict[str, 
     }
     for number in range(config.directions):
         parts = {name: found[f"lstm.{number}.{name}_l0"].astype(np.float32) for name in PARTS}
-        arrays |= {f"{name}.{number}": array for name, array in _direction(config, parts, kernel).items()}
+        arrays |= {f"{name}.{number}": array for name, array in _direction(config, parts, kernel, bits).items()}
     return arrays
 
 
@@ -220,19 +232,21 @@ def _coarsest(config: NetworkConfig, found: dict[str, Array]) -> float:
         for d in range(config.directions)
         for name in ("bias_ih", "bias_hh")
     )
-    return float((longest * rows + 2 * biases) / LARGEST_WEIGHT)
+    return float((longest * rows + 2 * biases) / LARGEST_INPUT)
 
 
-def _direction(config: NetworkConfig, parts: dict[str, Floats], kernel: Kernel) -> dict[str, Array]:
+def _direction(config: NetworkConfig, parts: dict[str, Floats], kernel: Kernel, bits: Bits) -> dict[str, Array]:
     """What one direction's weights are to the library: units in blocks, a block's units side by side, gate by gate."""
-    units, lanes = kernel.units(config), kernel.lanes
+    units, lanes, products = kernel.units(config), kernel.lanes, 32 // kernel.bits
     biases = (parts["bias_ih"] + parts["bias_hh"])[:, None]
-    recurrent, scale = _integers(parts["weight_hh"])
+    recurrent, scale = _integers(parts["weight_hh"], bits)
     padded = np.pad(recurrent, ((0, 0), (0, units - config.hidden_size)))
-    # Beside each other are the two weights of a unit that are multiplied by two neighbouring states at once.
-    pairs = _in_blocks(padded, lanes).reshape(-1, GATES, lanes, units // 2, 2)
+    # Beside each other are the weights of a unit that are multiplied by neighbouring states at once.
+    side_by_side = _in_blocks(padded, lanes).reshape(-1, GATES, lanes, units // products, products)
+    start = -UNSIGNED * padded.sum(axis=1, keepdims=True) if kernel.bits == 8 else np.zeros_like(biases)
     return {
-        "recurrent": _aligned(pairs.transpose(0, 3, 1, 2, 4), np.int16),
+        "recurrent": _aligned(side_by_side.transpose(0, 3, 1, 2, 4), np.int8 if kernel.bits == 8 else np.int16),
+        "start": _aligned(_in_blocks(start, lanes), np.int32),
         "scale": _aligned(_in_blocks(scale, lanes), np.float32),
         "input": _aligned(_in_blocks(parts["weight_ih"], lanes).transpose(3, 0, 1, 2), np.float32),
         "bias": _aligned(_in_blocks(biases, lanes), np.float32),
@@ -248,18 +262,18 @@ def _in_blocks(values: Array, lanes: int) -> Array:
     return whole.reshape(GATES, -1, lanes, values.shape[1]).swapaxes(0, 1)
 
 
-def _integers(weights: Floats) -> tuple[Array, Array]:
-    """Each row (N, X) as 16-bit integers, and what a sum of their products with states is to be multiplied by (N, 1).
+def _integers(weights: Floats, bits: Bits) -> tuple[Array, Array]:
+    """Each row (N, X) as integers, and what a sum of their products with states is to be multiplied by (N, 1).
 
     No sum leaves 32 bits, whatever the states are.
     """
     exact = np.abs(weights.astype(np.float64))
     # Rounding may add half a step to each weight.
-    room = LARGEST_SUM / STATE_SCALE - weights.shape[1]
+    room = LARGEST_SUM / STATE_SCALE[bits] - weights.shape[1]
     totals, largest = exact.sum(axis=1, keepdims=True), exact.max(axis=1, keepdims=True)
     tiny = np.finfo(np.float32).tiny
-    steps = np.minimum(room / np.maximum(totals, tiny), LARGEST_WEIGHT / np.maximum(largest, tiny))
-    return np.rint(weights * steps), 1 / (steps * STATE_SCALE)
+    steps = np.minimum(room / np.maximum(totals, tiny), LARGEST_WEIGHT[bits] / np.maximum(largest, tiny))
+    return np.rint(weights * steps), 1 / (steps * STATE_SCALE[bits])
 
 
 def _aligned(values: Array, kind: type[np.generic]) -> Array:

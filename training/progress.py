@@ -254,6 +254,16 @@ def show_suspects(console: Console, suspects: Sequence[Suspect]) -> None:
         say(console, line)
 
 
+def show_eight_bits(console: Console, found: Mapping[str, Any]) -> None:
+    """Whether a server may compute so."""
+    compared = (
+        f"the same labels for {found['same_labels']:.2%} of {found['rows']:,} rows, "
+        f"accuracy {100 * found['accuracy_gained']:+.2f} points"
+    )
+    verdict = "a server computes in them" if found["agree"] else "too far from float32, a server computes in 16"
+    say(console, f"in integers of 8 bits: {compared}: {verdict}")
+
+
 def show_rival(console: Console, rival: Mapping[str, Any]) -> None:
     """The verdict."""
     say(console, rival["verdict"])

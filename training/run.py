@@ -12,9 +12,10 @@ from rich.console import Console
 
 from model import bundle
 from model.classifier import Classifier
-from model.engine import Device
+from model.engine import Device, cores
 from model.files import Manifest
 from training import (
+    agreement,
     build,
     data,
     evaluate,
@@ -160,6 +161,7 @@ def run(
     built = again.built if again is not None else first
 
     judged = _judge(splits, first, built)
+    eight_bits = _agreement(judged, first, built, config)
     compared = _compare(linear, again, judged, config) if linear is not None and config.rival else None
 
     facts = Run(
@@ -172,6 +174,7 @@ def run(
         built=built,
         refit=again.document() if again is not None else None,
         judged=judged,
+        eight_bits=eight_bits,
         rival=compared,
         encoder=_origin(given, made, splits),
         teachers=beside.teachers.document() if beside.teachers is not None else [],
@@ -272,6 +275,15 @@ def _judge(splits: Splits, first: Built, served: Built) -> dict[str, Judged]:
     return {name: evaluate.judge(its[name].classifier, part) for name, part in splits.judged.items()}
 
 
+def _agreement(
+    judged: Mapping[str, Judged], first: Built, served: Built, config: TrainingConfig
+) -> dict[str, Any] | None:
+    """By the split to believe, of the classifier that it judged."""
+    split, its = list(judged.items())[-1]
+    built = served if split == "test" else first
+    return agreement.eight_bits(built.classifier, built.weights, its, threads=config.threads or cores())
+
+
 def _origin(encoder: Encoder | None, made: Pretrained | None, splits: Splits) -> dict[str, Any] | None:
     """What the classifier started from: an encoder by its version, with its figures where it was made in this run, and
     how many of the texts that judge the classifier it had learnt from.
@@ -334,3 +346,5 @@ def _show(console: Console, facts: Run) -> None:
         progress.show_report(console, found.report, title=f"{facts.name} on {name}{before if name == 'valid' else ''}")
     if facts.rival is not None:
         progress.show_rival(console, facts.rival)
+    if facts.eight_bits is not None:
+        progress.show_eight_bits(console, facts.eight_bits)

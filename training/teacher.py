@@ -100,7 +100,7 @@ def _open(path: Path, splits: Splits, *, device: Device, threads: int) -> Teache
         if label not in labels or label not in splits.labels:
             who = "the data" if label in labels else f"teacher {path}"
             raise DataError(f"teacher {path} must have the labels of the data; {who} has no {label!r}")
-    classifier = bundle.classifier(device=device, threads=threads)
+    classifier = bundle.classifier(device=device, threads=threads, eight_bits=False)
     return Teacher(path, bundle.manifest.version, classifier, doubt(bundle.report, splits))
 
 

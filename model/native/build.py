@@ -1,4 +1,4 @@
-"""Make libraries of lstm.c, one a width: `python model/native/build.py`, and whenever the package is installed.
+"""Make libraries of lstm.c: `python model/native/build.py`, and whenever the package is installed.
 
 Which of them serves is seen at run time. Where there is no C compiler, or one for another kind of CPU, none is made,
 and onnxruntime serves.
@@ -20,6 +20,7 @@ FOLDER = Path(__file__).parent
 # Without contraction: both widths must round alike, also where the compiler chooses the instructions.
 FLAGS = ("-O3", "-std=c11", "-fno-math-errno", "-ffp-contract=off", "-fPIC", "-shared", "-fvisibility=hidden")
 LIBRARIES = {
+    FOLDER / "liblembra_avx512_int8.so": ("-mavx512f", "-mavx512vnni", "-DEIGHT_BITS"),
     FOLDER / "liblembra_avx512.so": ("-mavx512f", "-mavx512vnni"),
     FOLDER / "liblembra_avx2.so": ("-mavx2", "-mfma"),
 }

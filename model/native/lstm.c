@@ -1,8 +1,10 @@
-/* The network on a CPU with AVX2 or AVX-512 VNNI: what model/engine_native.py drives. build.py compiles it for either.
+/* The network on a CPU with AVX2 or AVX-512 VNNI: what model/engine_native.py drives. build.py compiles it for either,
+ * and for AVX-512 VNNI with EIGHT_BITS too.
  *
- * The recurrence is computed in 16-bit integers, two products an instruction lane where float32 has one. A hidden state
- * lies in (-1, 1), so its scale is fixed: an answer doesn't depend on what else is in the batch. Each row of weights has
- * a scale of its own, chosen by the engine so that no sum can leave 32 bits. The input product of the layer is looked up
+ * The recurrence is computed in integers of 16 bits, two products an instruction lane where float32 has one, or of 8, of
+ * which there are four. A hidden state lies in (-1, 1), so its scale is fixed: an answer doesn't depend on what else is
+ * in the batch. Each row of weights has a scale of its own, chosen by the engine so that no sum can leave 32 bits.
+ * Where states and weights are rounded to 8 bits, all three have the same sums. The input product of the layer is looked up
  * in a table, a row a token, as a token's is always the same; the engine has a row filled when its token is first met.
  * Rows go through all their steps in groups, sorted by length, and nothing is padded.
  *
@@ -40,12 +42,32 @@ EXPORT int lembra_runs_here(void) { return __builtin_cpu_supports("avx512f") && 
 
 INLINE Floats rounded(Floats x) { return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 
+#ifdef EIGHT_BITS
+
+typedef int8_t Weight;
+typedef uint8_t State; /* as the instruction wants it: 128 more than the integer, which Direction.start takes back */
+
+enum { BITS = 8, ZERO = 128 };
+
+INLINE void keep(State *place, Integers states) {
+    *(__m128i *)place = _mm512_cvtepi32_epi8(_mm512_add_epi32(states, _mm512_set1_epi32(ZERO)));
+}
+
+/* To each lane of `sum`, products of four integers. */
+INLINE Integers with_products(Integers sum, Integers state, const Integers *weights) {
+    return _mm512_dpbusd_epi32(sum, state, *weights);
+}
+
+#else
+
 INLINE Shorts narrowed(Integers x) { return _mm512_cvtsepi32_epi16(x); }
 
-/* To each lane of `sum`, products of two 16-bit integers. */
+/* To each lane of `sum`, products of two integers. */
 INLINE Integers with_products(Integers sum, Integers state, const Integers *weights) {
     return _mm512_dpwssd_epi32(sum, state, *weights);
 }
+
+#endif
 
 #else
 
@@ -68,7 +90,7 @@ INLINE Floats rounded(Floats x) { return _mm256_round_ps(x, _MM_FROUND_TO_NEARES
 
 INLINE Shorts narrowed(Integers x) { return _mm_packs_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1)); }
 
-/* To each lane of `sum`, products of two 16-bit integers. From memory: with the weights in a register of their own the
+/* To each lane of `sum`, products of two integers. From memory: with the weights in a register of their own the
  * sums of TILE rows would no longer fit beside them, and gcc would keep them on the stack, at half the speed. */
 INLINE Integers with_products(Integers sum, Integers state, const Integers *weights) {
     Integers products;
@@ -78,7 +100,19 @@ INLINE Integers with_products(Integers sum, Integers state, const Integers *weig
 
 #endif
 
+#ifndef EIGHT_BITS
+
+typedef int16_t Weight;
+typedef int16_t State;
+
+enum { BITS = 16, ZERO = 0 };
+
+INLINE void keep(State *place, Integers states) { *(Shorts *)place = narrowed(states); }
+
+#endif
+
 enum {
+    PRODUCTS = 32 / BITS, /* that a lane has a place for */
     GATES = 4,  /* input, forget, candidate, output: torch's order */
     GROUP = 24, /* rows that share a look at the weights; their states stay in the first cache */
     PARTS = 8,  /* sums that the head's products of a row go to by turns, at either width */
@@ -86,7 +120,8 @@ enum {
 
 /* Of one direction. The arrays belong to the engine. */
 typedef struct {
-    const int16_t *recurrent;  /* (U, pairs of H, GATES, LANES, 2) */
+    const Weight *recurrent;   /* (U, H / PRODUCTS, GATES, LANES, PRODUCTS) */
+    const int32_t *start;      /* (U, GATES, LANES): what a sum begins with */
     const float *scale;        /* (U, GATES, LANES): a sum of integer products times it is a pre-activation */
     const float *input;        /* (E, U, GATES, LANES) */
     const float *bias;         /* (U, GATES, LANES): of both kinds */
@@ -104,14 +139,16 @@ typedef struct {
 
 /* Of a group of rows, in one direction: (GROUP, units) each. */
 typedef struct {
-    int16_t *before, *after;   /* hidden states as integers */
+    State *before, *after;     /* hidden states as integers */
     float *cell, *highest, *sum, *last;
 } States;
 
 /* What engine_native.py must be written for: raised with every change of these functions or structs. */
-EXPORT int lembra_interface(void) { return 2; }
+EXPORT int lembra_interface(void) { return 3; }
 
 EXPORT const char *lembra_name(void) { return NAME; }
+
+EXPORT int lembra_bits(void) { return BITS; }
 
 EXPORT int lembra_lanes(void) { return LANES; }
 
@@ -144,13 +181,14 @@ INLINE Floats gated(Floats a, Floats b) {
 INLINE Floats sigmoid(Floats x) { return 1.0f / (1.0f + exponential(clamped(-x))); }
 
 /* What the states of `rows` rows add to the gates of one block: (rows, GATES) registers of integers. */
-INLINE void recur(const Integers *weights, const int16_t *states, int64_t units, const int rows, Integers *sums) {
+INLINE void recur(const Integers *weights, const Integers *start, const State *states, int64_t units, const int rows,
+                  Integers *sums) {
     Integers kept[TILE][GATES];
 #pragma GCC unroll 6
     for (int r = 0; r < rows; r++)
 #pragma GCC unroll 4
-        for (int gate = 0; gate < GATES; gate++) kept[r][gate] = (Integers){0};
-    for (const int16_t *end = states + units; states < end; states += 2, weights += GATES) {
+        for (int gate = 0; gate < GATES; gate++) kept[r][gate] = start[gate];
+    for (const State *end = states + units; states < end; states += PRODUCTS, weights += GATES) {
 #pragma GCC unroll 6
         for (int r = 0; r < rows; r++) {
             const Integers state = V(set1_epi32)(*(const int32_t *)(const void *)(states + r * units));
@@ -167,13 +205,13 @@ INLINE void recur(const Integers *weights, const int16_t *states, int64_t units,
 /* recur_1 to recur_TILE, apart from each other, so that each has all registers for itself. */
 #define FUNCTION(rows) \
     static void __attribute__((noinline)) \
-    recur_##rows(const Integers *weights, const int16_t *states, int64_t units, Integers *sums) { \
-        recur(weights, states, units, rows, sums); \
+    recur_##rows(const Integers *weights, const Integers *start, const State *states, int64_t units, Integers *sums) { \
+        recur(weights, start, states, units, rows, sums); \
     }
 TILES(FUNCTION)
 
 #define ADDRESS(rows) recur_##rows,
-static void (*const recur_rows[])(const Integers *, const int16_t *, int64_t, Integers *) = {TILES(ADDRESS)};
+static void (*const recur_rows[])(const Integers *, const Integers *, const State *, int64_t, Integers *) = {TILES(ADDRESS)};
 
 /* From the sums of one row and block: its gates, cell and hidden states, and what is pooled of them. `place` is where
  * the block's units stand in the states. */
@@ -191,7 +229,7 @@ INLINE void step(const Network *network, const States *states, int64_t place, co
     V(store_ps)(states->last + place, hidden);
     V(store_ps)(states->highest + place, V(max_ps)(hidden, V(load_ps)(states->highest + place)));
     V(store_ps)(states->sum + place, hidden + V(load_ps)(states->sum + place));
-    *(Shorts *)(states->after + place) = narrowed(V(cvtps_epi32)(hidden * network->state_scale));
+    keep(states->after + place, V(cvtps_epi32)(hidden * network->state_scale));
 }
 
 /* Has a block's input products on their way to the cache while the states are multiplied: they lie anywhere in a table
@@ -214,12 +252,13 @@ static void all_blocks(const Network *network, const Direction *direction, const
     for (int64_t turn = 0; turn < blocks; turn++) {
         const int64_t block = back ? blocks - 1 - turn : turn;
         const Integers *weights = (const Integers *)(direction->recurrent + block * units * GATES * LANES);
+        const Integers *start = (const Integers *)(direction->start + block * GATES * LANES);
         const float *scale = direction->scale + block * GATES * LANES;
         for (int64_t row = 0; row < rows; row += TILE) {
             Integers sums[TILE * GATES];
             const int64_t count = rows - row < TILE ? rows - row : TILE;
             for (int64_t r = row; r < row + count; r++) fetch(looked_up(direction, units, tokens[r], block * LANES));
-            recur_rows[count - 1](weights, states->before + row * units, units, sums);
+            recur_rows[count - 1](weights, start, states->before + row * units, units, sums);
             for (int64_t r = 0; r < count; r++) {
                 const int64_t token = tokens[row + r];
                 step(network, states, (row + r) * units + block * LANES, sums + r * GATES, scale,
@@ -233,7 +272,7 @@ static void all_blocks(const Network *network, const Direction *direction, const
 static void read_group(const Network *network, int which, States *states, int64_t units, int64_t rows, const int64_t *order,
                        const int64_t *ids, int64_t stride, const int64_t *lengths) {
     const Direction *direction = &network->direction[which];
-    memset(states->before, 0, sizeof(int16_t) * rows * units);
+    memset(states->before, ZERO, sizeof(State) * rows * units);
     memset(states->cell, 0, sizeof(float) * rows * units);
     memset(states->sum, 0, sizeof(float) * rows * units);
     for (int64_t place = 0; place < rows * units; place++) states->highest[place] = -1.0f;
@@ -245,7 +284,7 @@ static void read_group(const Network *network, int which, States *states, int64_
             tokens[r] = ids[row * stride + (which ? lengths[row] - 1 - position : position)];
         }
         all_blocks(network, direction, states, units, rows, tokens, position % 2);
-        int16_t *before = states->before;
+        State *before = states->before;
         states->before = states->after;
         states->after = before;
     }
@@ -277,7 +316,7 @@ EXPORT int lembra_scores(const Network *network, int64_t rows, const int64_t *or
     const int64_t units = (network->hidden + LANES - 1) / LANES * LANES;
     const int64_t size = GROUP * units;
     float *floats = aligned_alloc(64, sizeof(float) * size * 4);
-    int16_t *integers = aligned_alloc(64, sizeof(int16_t) * size * 2);
+    State *integers = aligned_alloc(64, sizeof(State) * size * 2);
     const int failed = !floats || !integers;
     for (int64_t first = 0; !failed && first < rows; first += GROUP) {
         const int64_t count = rows - first < GROUP ? rows - first : GROUP;

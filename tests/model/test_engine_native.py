@@ -1,7 +1,7 @@
 """model.engine_native: our own engine agrees with onnxruntime's float32, whatever the shapes, and is safe to run."""
 
 from collections.abc import Sequence
-from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from model.calibration import Floats
 from model.collate import Batch
 from model.config import NetworkConfig
 from model.engine import candidates
-from model.engine_native import Kernel, NativeEngine, kernels, kernels_for
+from model.engine_native import Bits, Kernel, NativeEngine, kernels, kernels_for
 from model.engine_onnx import OnnxEngine
 from model.errors import BundleError
 from tests import tiny
@@ -21,12 +21,28 @@ from training.export import to_onnx
 pytestmark = pytest.mark.skipif(not kernels(), reason="built without a C compiler, or this CPU has no AVX2")
 
 VOCABULARY = 50
-# Of logits of about 1. A state's integer is off by up to 1/8192, and so is each weight's share of a sum.
-AGREEMENT = 2e-3
+# Of logits of about 1. A state's integer is off by up to 1/8192, or 1/254, and so is each weight's share of a sum.
+AGREEMENT = {16: 2e-3, 8: 1e-2}
 SHAPES = [(1, 1, 1), (3, 5, 2), (8, 8, 2), (7, 33, 1), (24, 64, 2), (5, 100, 2)]  # embedding, hidden, directions
 ROWS = [1, 2, 3, 4, 5, 6, 7, 23, 24, 25, 60]
 
-on_each_kernel = pytest.mark.parametrize("kernel", kernels(), ids=lambda kernel: kernel.name)
+
+class Way(NamedTuple):
+    """A library, and how coarsely it is to compute."""
+
+    kernel: Kernel
+    bits: Bits
+
+    @property
+    def agreement(self) -> float:
+        return AGREEMENT[self.bits]
+
+
+EVERY: tuple[Bits, ...] = (16, 8)
+WAYS = [Way(kernel, bits) for bits in EVERY for kernel in kernels() if kernel.bits >= bits]
+on_each_way = pytest.mark.parametrize(
+    "way", WAYS, ids=lambda way: f"{way.kernel.name}, products of {way.kernel.bits}, {way.bits} bits"
+)
 
 
 def config(embedding: int, hidden: int, directions: int, *, classes: int = 3) -> NetworkConfig:
@@ -50,11 +66,11 @@ def tensors(shape: NetworkConfig) -> dict[str, Floats]:
 
 
 def engines(
-    shape: NetworkConfig, found: dict[str, Floats], kernel: Kernel, *, threads: int = 1
+    shape: NetworkConfig, found: dict[str, Floats], way: Way, *, threads: int = 1
 ) -> tuple[NativeEngine, OnnxEngine]:
     """Both, on the same weights."""
     weights = safetensors.numpy.save(found)
-    native = NativeEngine(shape, weights, threads=threads, kernel=kernel)
+    native = NativeEngine(shape, weights, threads=threads, **way._asdict())
     return native, OnnxEngine(to_onnx(shape, weights), weights, threads=1)
 
 
@@ -64,34 +80,39 @@ def batch(lengths: Sequence[int], *, seed: int = 0) -> Batch:
     return collate.collate([draw.integers(1, VOCABULARY, length) for length in lengths], range(len(lengths)))
 
 
-@on_each_kernel
+@on_each_way
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("rows", ROWS)
-def test_it_agrees_with_float32(shape: tuple[int, int, int], rows: int, kernel: Kernel) -> None:
+def test_it_agrees_with_float32(shape: tuple[int, int, int], rows: int, way: Way) -> None:
     """On batches that fill its groups and tiles and that don't, of lengths in any order."""
-    native, onnx = engines(config(*shape), tensors(config(*shape)), kernel)
+    native, onnx = engines(config(*shape), tensors(config(*shape)), way)
     lengths = np.random.default_rng(rows).integers(1, 40, rows)
     given = batch(lengths.tolist())
-    assert np.allclose(native.scores(given), onnx.scores(given), rtol=0, atol=AGREEMENT)
+    assert np.allclose(native.scores(given), onnx.scores(given), rtol=0, atol=way.agreement)
 
 
-@pytest.mark.skipif(len(kernels()) < 2, reason="this CPU, or the compiler that was there, has no AVX-512 VNNI")
+@pytest.mark.skipif(len(kernels()) < 3, reason="this CPU, or the compiler that was there, has no AVX-512 VNNI")
+@pytest.mark.parametrize("bits", EVERY)
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("rows", ROWS)
-def test_both_widths_give_the_same_answer(shape: tuple[int, int, int], rows: int) -> None:
+def test_every_library_gives_the_same_answer(shape: tuple[int, int, int], rows: int, bits: Bits) -> None:
     """To the bit: which one a machine has is nobody's concern."""
     weights = safetensors.numpy.save(tensors(config(*shape)))
-    wide, narrow = (NativeEngine(config(*shape), weights, threads=1, kernel=kernel) for kernel in kernels())
-    assert wide.name != narrow.name
     given = batch(np.random.default_rng(rows).integers(1, 40, rows).tolist())
-    assert (wide.scores(given) == narrow.scores(given)).all()
+    first, *others = (
+        NativeEngine(config(*shape), weights, threads=1, kernel=way.kernel, bits=bits).scores(given)
+        for way in WAYS
+        if way.bits == bits
+    )
+    assert len(others) == (1 if bits == 16 else 2)
+    assert all((first == other).all() for other in others)
 
 
-@on_each_kernel
-def test_an_answer_is_the_same_alone_and_in_any_batch(kernel: Kernel) -> None:
+@on_each_way
+def test_an_answer_is_the_same_alone_and_in_any_batch(way: Way) -> None:
     """To the bit: its scale is fixed, and its order of summation too."""
     shape = config(8, 40, 2)
-    native, _ = engines(shape, tensors(shape), kernel)
+    native, _ = engines(shape, tensors(shape), way)
     whole = batch([5, 17, 1, 30, 9] * 11)
     together = native.scores(whole)
     for row in range(len(together)):
@@ -100,49 +121,49 @@ def test_an_answer_is_the_same_alone_and_in_any_batch(kernel: Kernel) -> None:
         assert (native.scores(alone)[0] == together[row]).all()
 
 
-@on_each_kernel
-def test_threads_change_no_answer(kernel: Kernel) -> None:
+@on_each_way
+def test_threads_change_no_answer(way: Way) -> None:
     """Groups of rows are computed apart."""
     shape = config(8, 40, 2)
-    one, three = (engines(shape, tensors(shape), kernel, threads=threads)[0] for threads in (1, 3))
+    one, three = (engines(shape, tensors(shape), way, threads=threads)[0] for threads in (1, 3))
     given = batch(list(range(1, 101)))
     assert (one.scores(given) == three.scores(given)).all()
 
 
-@on_each_kernel
-def test_the_largest_states_and_weights_overflow_no_sum(kernel: Kernel) -> None:
+@on_each_way
+def test_the_largest_states_and_weights_overflow_no_sum(way: Way) -> None:
     """Every gate saturates and every state is near 1, so that sums are as large as they can be: all of one sign."""
     shape = config(4, 64, 2)
     found = {name: np.full_like(array, 3.0) for name, array in tensors(shape).items()}
     found["head.weight"] = tensors(shape)["head.weight"]
-    native, onnx = engines(shape, found, kernel)
+    native, onnx = engines(shape, found, way)
     given = batch([30, 2, 11])
-    assert np.allclose(native.scores(given), onnx.scores(given), rtol=0, atol=AGREEMENT)
+    assert np.allclose(native.scores(given), onnx.scores(given), rtol=0, atol=way.agreement)
 
 
-@on_each_kernel
-def test_weights_of_zero_and_tiny_ones_are_no_division_by_zero(kernel: Kernel) -> None:
+@on_each_way
+def test_weights_of_zero_and_tiny_ones_are_no_division_by_zero(way: Way) -> None:
     """A row of weights without a scale of its own."""
     shape = config(4, 9, 2)
     found = tensors(shape)
     found["lstm.0.weight_hh_l0"][:] = 0
     found["lstm.1.weight_hh_l0"][:] = 1e-41
-    native, onnx = engines(shape, found, kernel)
+    native, onnx = engines(shape, found, way)
     given = batch([30, 2, 11])
-    assert np.allclose(native.scores(given), onnx.scores(given), rtol=0, atol=AGREEMENT)
+    assert np.allclose(native.scores(given), onnx.scores(given), rtol=0, atol=way.agreement)
 
 
-@on_each_kernel
+@on_each_way
 @pytest.mark.parametrize("bias", [-200.0, -60.0, 60.0, 200.0])
 @pytest.mark.parametrize("gate", range(4))
-def test_gates_far_beyond_where_they_saturate_agree(gate: int, bias: float, kernel: Kernel) -> None:
+def test_gates_far_beyond_where_they_saturate_agree(gate: int, bias: float, way: Way) -> None:
     """Open or shut: an exponential that overflowed would show."""
     shape = config(4, 16, 2)
     found = tensors(shape)
     found["lstm.0.bias_ih_l0"].reshape(4, -1)[gate] = bias
-    native, onnx = engines(shape, found, kernel)
+    native, onnx = engines(shape, found, way)
     given = batch([30, 2, 11])
-    assert np.allclose(native.scores(given), onnx.scores(given), rtol=0, atol=AGREEMENT)
+    assert np.allclose(native.scores(given), onnx.scores(given), rtol=0, atol=way.agreement)
 
 
 @pytest.mark.parametrize("factor", [1e3, 1e20])
@@ -153,7 +174,7 @@ def test_a_word_whose_vector_is_far_larger_is_left_to_onnxruntime(factor: float)
     found["embedding.weight"][7] *= factor
     weights = safetensors.numpy.save(found)
     with pytest.raises(BundleError, match="input products may be in steps of"):
-        NativeEngine(shape, weights, threads=1, kernel=kernels()[0])
+        NativeEngine(shape, weights, threads=1, **WAYS[0]._asdict())
     assert "onnxruntime" in next(candidates("cpu", shape, weights=weights, graph=to_onnx(shape, weights))).name
 
 
@@ -164,7 +185,7 @@ def test_weights_that_do_not_fit_are_refused(name: str) -> None:
     found = tensors(shape)
     found[name] = found[name][:-1].copy()
     with pytest.raises(BundleError, match=name):
-        NativeEngine(shape, safetensors.numpy.save(found), threads=1, kernel=kernels()[0])
+        NativeEngine(shape, safetensors.numpy.save(found), threads=1, **WAYS[0]._asdict())
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -174,23 +195,35 @@ def test_a_weight_that_is_no_number_is_refused(value: float) -> None:
     found = tensors(shape)
     found["lstm.0.weight_hh_l0"][2, 3] = value
     with pytest.raises(BundleError, match=r"lstm.0.weight_hh_l0.*no number"):
-        NativeEngine(shape, safetensors.numpy.save(found), threads=1, kernel=kernels()[0])
+        NativeEngine(shape, safetensors.numpy.save(found), threads=1, **WAYS[0]._asdict())
 
 
 def test_a_table_that_would_be_too_large_is_left_to_onnxruntime() -> None:
     """A gigabyte of input products is the limit. A width that pads the units less may be the only one that fits."""
-    assert kernels_for(config(4, 9, 2)) == kernels()
+    assert kernels_for(config(4, 9, 2), 8) == kernels()
+    assert kernels_for(config(4, 9, 2), 16) == tuple(kernel for kernel in kernels() if kernel.bits == 16)
     large = config(4, 9, 2).model_copy(update={"vocabulary_size": 900_000})
-    assert not kernels_for(large.model_copy(update={"hidden_size": 256}))
+    assert not kernels_for(large.model_copy(update={"hidden_size": 256}), 8)
     of_nine_blocks = large.model_copy(update={"hidden_size": 72})
-    assert kernels_for(of_nine_blocks) == tuple(kernel for kernel in kernels() if kernel.lanes == 8)
+    assert kernels_for(of_nine_blocks, 8) == tuple(kernel for kernel in kernels() if kernel.lanes == 8)
 
 
-def test_it_is_the_first_candidate_on_a_cpu(tiny_bundle: Path) -> None:
+def test_it_is_the_first_candidate_on_a_cpu() -> None:
     """And onnxruntime the second, which isn't made before it is asked for."""
     shape = config(4, 9, 2)
     weights = safetensors.numpy.save(tensors(shape))
     found = candidates("cpu", shape, weights=weights, graph=b"no graph")
-    assert next(found).name.startswith("native")
+    assert "16-bit" in next(found).name
     with pytest.raises(BundleError, match=r"network\.onnx"):
         next(found)
+
+
+def test_8_bits_are_tried_before_16_where_they_are_allowed() -> None:
+    """With a tolerance of their own; what has more bits is still behind them."""
+    shape = config(4, 9, 2)
+    weights = safetensors.numpy.save(tensors(shape))
+    found = candidates("cpu", shape, weights=weights, graph=b"no graph", eight_bits=True)
+    coarse, fine = next(found), next(found)
+    assert "8-bit" in coarse.name
+    assert "16-bit" in fine.name
+    assert fine.tolerance < coarse.tolerance

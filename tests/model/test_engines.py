@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,19 @@ def test_a_containers_quota_bounds_the_cores(files: dict[str, str], quota: int, 
 
 
 @pytest.mark.skipif(not kernels(), reason="our own engine isn't built here, or can't run")
+@pytest.mark.parametrize(
+    ("said", "allowed", "bits"),
+    [(True, True, 8), (True, False, 16), (False, True, 16), (None, True, 16)],
+)
+def test_8_bits_serve_where_the_report_says_so(said: bool | None, allowed: bool, bits: int, tmp_path: Path) -> None:
+    """And where they aren't refused; a bundle of before there were any says nothing of them."""
+    report = tiny.REPORT | ({"eight_bits": {"agree": said, "rows": 6}} if said is not None else {})
+    bundle.write(tmp_path / "it", replace(tiny.parts(), report=report), created=tiny.CREATED, commit=None)
+    name = Bundle.open(tmp_path / "it").classifier(device="cpu", eight_bits=allowed).engine.name
+    assert f"{bits}-bit" in name
+
+
+@pytest.mark.skipif(not kernels(), reason="our own engine isn't built here, or can't run")
 def test_where_16_bits_are_too_few_onnxruntime_serves(tmp_path: Path) -> None:
     """Beside one huge weight, of a state that is always zero, a row's others would all round to nothing."""
     found = safetensors.numpy.load(tiny.weights())
@@ -59,7 +73,7 @@ def test_where_16_bits_are_too_few_onnxruntime_serves(tmp_path: Path) -> None:
         gates[3, 0] = -1000.0  # the output gate of unit 0
         found[f"lstm.{direction}.weight_hh_l0"][:, 0] = 1e9
     weights = safetensors.numpy.save(found)
-    parts = tiny.parts_of(weights)
+    parts = replace(tiny.parts_of(weights), report=tiny.REPORT | {"eight_bits": {"agree": True}})
     bundle.write(tmp_path / "extreme", parts, created=tiny.CREATED, commit=None)
     assert Bundle.open(tmp_path / "extreme").classifier(device="cpu").engine.name.startswith("onnxruntime")
 

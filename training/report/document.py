@@ -34,6 +34,7 @@ class Run:
     built: Built
     refit: dict[str, Any] | None
     judged: Mapping[str, Judged]
+    eight_bits: dict[str, Any] | None  # agreement.eight_bits, by the split to believe
     rival: dict[str, Any] | None
     encoder: dict[str, Any] | None  # what the classifier started from
     teachers: list[dict[str, Any]]  # the bundles whose answers it learnt from
@@ -50,6 +51,7 @@ def document(run: Run) -> dict[str, Any]:
         "labels": run.splits.labels,
         "metrics": {name: judged.report.model_dump() for name, judged in run.judged.items()},
         "calibration": run.built.classifier.calibration.model_dump(),
+        "eight_bits": run.eight_bits,
         "data": {
             "files": run.parts.hashes,
             "splits": {name: part.fingerprint() for name, part in run.splits.parts.items()},

@@ -4,9 +4,11 @@ It reads four requests in the time that h11 needs for one, but drops the body of
 as Java's HttpClient does (uvicorn#2722), and sets no bound to a head.
 
 Where the application's lifespan left a `Refuse` under REFUSE, that is asked before there is a task or an ASGI message:
-10 µs a refusal, sockets aside, where it takes 31 in the application.
+10 µs a refusal, sockets aside, where it takes 31 in the application. And a request's scope has, under LEFT, a future
+that is done when its client leaves: to wait for ASGI's message beside the work takes a task for each request.
 """
 
+import asyncio
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
@@ -17,6 +19,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 # Of a request's method, target and headers: None, or the headers, each with its line's end, and the body of a 429.
 Refuse: TypeAlias = Callable[[bytes, bytes, Sequence[tuple[bytes, bytes]]], tuple[bytes, bytes] | None]
 REFUSE = "refuse"
+LEFT = "lembra.left"  # an extension of a scope: its "future"
 
 # Bytes of a request line and headers (trailers too), and bytes without anything that could be handed on.
 MOST_HEAD = 64 * 1024
@@ -30,6 +33,7 @@ class Protocol(HttpToolsProtocol):
     _head = 0  # bytes of this message's head so far
     _in_head = True
     _running: RequestResponseCycle | None = None
+    _left: asyncio.Future[None] | None = None  # of the request that is running
     _silent = 0  # bytes since the parser told anything
     _refused = False  # this message, whose body is passed over
 
@@ -61,9 +65,12 @@ class Protocol(HttpToolsProtocol):
         if self._running and not self._running.response_complete:
             self._running.disconnected = True
             self._running.message_event.set()
+            if self._left is not None and not self._left.done():
+                self._left.set_result(None)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        self._running = cycle
+        self._running, self._left = cycle, self.loop.create_future()
+        cycle.scope["extensions"] = {LEFT: {"future": self._left}}
         super()._start_asgi_task(cycle, app)
 
     def _feed(self, data: bytes) -> None:

@@ -28,6 +28,7 @@ from app.errors import (
     problem,
 )
 from app.metrics import Metrics
+from app.protocol import LEFT
 from app.schemas import (
     ClassifyRequest,
     ClassifyResponse,
@@ -281,7 +282,8 @@ async def unless_client_leaves(request: Request, work: Coroutine[Any, Any, Answe
         if waiting and not left.cancelled():
             task.cancel()
 
-    leaving = asyncio.ensure_future(_disconnect(request))
+    told = request.scope.get("extensions", {}).get(LEFT)
+    leaving: asyncio.Future[None] = told["future"] if told else asyncio.ensure_future(_disconnect(request))
     leaving.add_done_callback(cancel)
     try:
         return await work

@@ -9,7 +9,7 @@ import pytest
 from uvicorn import Config
 from uvicorn.server import ServerState
 
-from app.protocol import MOST_AHEAD, MOST_HEAD, REFUSE, Protocol, Refuse
+from app.protocol import LEFT, MOST_AHEAD, MOST_HEAD, REFUSE, Protocol, Refuse
 
 pytestmark = pytest.mark.anyio
 
@@ -64,6 +64,7 @@ class Connection:
     def __init__(self, *, answers: bool = True, refuse: Refuse | None = None) -> None:
         self.seen: list[Message] = []
         self.left = 0
+        self.leaving: list[asyncio.Future[None]] = []
         self._answers = answers
         config = Config(self._answer, interface="asgi3", ws="none", lifespan="off", access_log=False, log_config=None)
         config.load()
@@ -78,6 +79,7 @@ class Connection:
             body += message.get("body", b"")
             more = message.get("more_body", False)
         self.seen.append(Message(scope["path"], dict(scope["headers"])[b"mark"], body))
+        self.leaving.append(scope["extensions"][LEFT]["future"])
         while not self._answers:
             if (await receive())["type"] == "http.disconnect":
                 self.left += 1
@@ -214,9 +216,11 @@ async def test_a_client_that_leaves_is_noticed_whatever_it_sent_behind() -> None
     connection = Connection(answers=False)
     connection.protocol.data_received(b"GET / HTTP/1.1\r\nMark: 1\r\n\r\n" * 2)
     assert len(await connection.answered()) == 1
+    assert not connection.leaving[0].done()
     connection.protocol.connection_lost(None)
     await connection.answered()
     assert connection.left == 1
+    assert connection.leaving[0].done()
 
 
 async def test_a_connection_that_says_half_a_request_is_not_kept_for_ever() -> None:

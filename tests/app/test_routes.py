@@ -12,6 +12,7 @@ import pytest
 from fastapi import FastAPI
 
 from app.gate import refused_at_once
+from app.protocol import LEFT
 from app.schemas import ClassifyResponse
 from model import bundle
 from tests import tiny
@@ -226,8 +227,13 @@ async def test_a_full_queue_is_a_429(app: FastAPI, client: httpx.AsyncClient) ->
 Message = dict[str, Any]
 
 
-async def call(app: FastAPI, receive: Callable[[], Awaitable[Message]], *headers: tuple[bytes, bytes]) -> list[Message]:
-    """One POST /classify at the level of ASGI; what the app sent."""
+async def call(
+    app: FastAPI,
+    receive: Callable[[], Awaitable[Message]],
+    *headers: tuple[bytes, bytes],
+    left: asyncio.Future[None] | None = None,
+) -> list[Message]:
+    """One POST /classify at the level of ASGI; what the app sent. `left` is as our own protocol has it."""
     sent: list[Message] = []
 
     async def send(message: Message) -> None:
@@ -246,6 +252,7 @@ async def call(app: FastAPI, receive: Callable[[], Awaitable[Message]], *headers
         "headers": [(b"content-type", b"application/json"), *headers],
         "client": ("127.0.0.1", 1),
         "server": ("127.0.0.1", 2),
+        "extensions": {LEFT: {"future": left}} if left is not None else {},
     }
     async with asyncio.timeout(PATIENCE_S):
         await app(scope, receive, send)
@@ -341,19 +348,28 @@ async def test_a_full_model_leaves_room_for_another(tiny_bundle: Path, tmp_path:
         assert (await first).status_code == 200
 
 
-async def test_a_client_that_leaves_while_it_waits_cancels_its_work(app: FastAPI, client: httpx.AsyncClient) -> None:
-    """Its text is never computed, the neighbour's is, and the metrics know that it left."""
+@pytest.mark.parametrize("by", ["message", "future"])
+async def test_a_client_that_leaves_while_it_waits_cancels_its_work(
+    app: FastAPI, client: httpx.AsyncClient, by: str
+) -> None:
+    """Its text is never computed, the neighbour's is, and the metrics know that it left: as ASGI tells it, or as our
+    protocol does.
+    """
     engine = FakeEngine()
+    left = asyncio.get_running_loop().create_future() if by == "future" else None
     events: asyncio.Queue[Message] = asyncio.Queue()
     body = json.dumps({"input": "bad"}).encode()
     async with engine_replaced(app, engine) as batcher:
         engine.release.clear()
         neighbour = asyncio.ensure_future(client.post("/classify", json={"input": "good"}))
         await engine.begins()
-        leaving = asyncio.ensure_future(call(app, events.get))
+        leaving = asyncio.ensure_future(call(app, events.get, left=left))
         events.put_nowait({"type": "http.request", "body": body, "more_body": False})
         await until(lambda: len(batcher._arrived) == 1)
-        events.put_nowait({"type": "http.disconnect"})
+        if left is None:
+            events.put_nowait({"type": "http.disconnect"})
+        else:
+            left.set_result(None)
         await leaving
         engine.release.set()
         assert (await neighbour).status_code == 200

@@ -456,3 +456,13 @@ def test_a_second_training_is_told() -> None:
     assert "trained once more, on all 14,880 rows of train, validation and calibration; epochs: 8." in told
     assert "trained once more" not in page.render(a_report() | {"refit": None})
     assert "trained once more" not in page.render(a_report())
+
+
+@pytest.mark.parametrize(("agree", "says"), [(True, "a server computes in them"), (False, "a server won't")])
+def test_what_8_bits_change_is_said(agree: bool, says: str) -> None:
+    """With the rows that it was measured on; a report of before there were any says nothing."""
+    found = {"agree": agree, "rows": 1821, "same_labels": 0.9996, "accuracy_gained": -0.0005, "largest_change": 0.0041}
+    told = page.render(a_report() | {"eight_bits": found})
+    assert "1,821" in told
+    assert says in told
+    assert "8 bits" not in page.render(a_report())

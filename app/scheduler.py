@@ -103,6 +103,8 @@ def form_batch(rows: Sequence[Item], fits: Fits, *, around: int = 0) -> list[Ite
     That row itself is taken whether it fits or not, so that none waits for ever.
     """
     lengths = [len(row) for row in rows]
+    if _alike(min(lengths), max(lengths)) and fits(len(rows), max(lengths), sum(lengths)):
+        return list(rows)  # as the steps below would find, one by one
     order = sorted(range(len(rows)), key=lengths.__getitem__)
     first = last = order.index(around)
     middle = tokens = lengths[around]
@@ -113,7 +115,11 @@ def form_batch(rows: Sequence[Item], fits: Fits, *, around: int = 0) -> list[Ite
         wider = (first - 1, last) if below <= above else (first, last + 1)
         shortest, longest = (lengths[order[end]] for end in wider)
         tokens += shortest if below <= above else longest
-        if longest > LIKE_TIMES * shortest + LIKE_MORE or not fits(wider[1] - wider[0] + 1, longest, tokens):
+        if not _alike(shortest, longest) or not fits(wider[1] - wider[0] + 1, longest, tokens):
             break
         first, last = wider
     return [rows[index] for index in sorted(order[first : last + 1])]
+
+
+def _alike(shortest: int, longest: int) -> bool:
+    return longest <= LIKE_TIMES * shortest + LIKE_MORE

@@ -17,11 +17,11 @@ from model import files
 from model.calibration import Calibration
 from model.classifier import Classifier
 from model.config import NGRAMS, WEIGHTS, ClassifierConfig
-from model.engine import Device, Engine, candidates, portable
+from model.engine import Device, Engine, candidates, cores, portable
 from model.errors import BundleError
 from model.files import Manifest
 from model.ngrams import CHARACTERS_PER_TOKEN, Ngrams
-from model.tokenization import Tokenization
+from model.tokenization import Tokenization, use_one_thread
 
 # 2: a calibration may have a temperature a label, and thresholds. 3: a classifier may have an n-gram part.
 FORMAT = 3
@@ -130,6 +130,9 @@ class Bundle:
 
         Raises: BundleError if they do on none, DeviceError if there is no such device.
         """
+        threads = threads or cores()
+        if threads == 1:
+            use_one_thread()
         disagrees = None
         for engine in candidates(
             device,

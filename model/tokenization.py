@@ -1,5 +1,6 @@
 """Text to token ids, the same way in training and in serving."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -17,6 +18,14 @@ UNKNOWN = 1
 CHARACTERS_PER_TOKEN = 64
 
 Ids: TypeAlias = npt.NDArray[np.int64]
+
+
+def use_one_thread() -> None:
+    """Have this process' tokenizers read a batch themselves, unless the environment says otherwise.
+
+    Their pool of threads has each batch handed over, and on one core waited for: 47 to 50 µs a text, for 60 to 106.
+    """
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,6 +116,7 @@ class Batcher:
         self._requests: list[_Request] = []  # the worker's, in the order in which they came
         self._oldest_next = True  # the worker's
         self._waiting_tokens = 0  # on the event loop only
+        self._counted = False  # since the gauge was set; on the event loop only
         self._pending: set[_Request] = set()  # on the event loop only
         self._alarm: asyncio.TimerHandle | None = None  # at the earliest end of these, or before it
         self._costs = CostModel()  # the worker's
@@ -195,6 +196,12 @@ class Batcher:
 
     def _count(self, tokens: int) -> None:
         self._waiting_tokens += tokens
+        if not self._counted:  # the gauge is set once a turn of the loop, not twice a request
+            self._counted = True
+            self._loop.call_soon(self._tell)
+
+    def _tell(self) -> None:
+        self._counted = False
         self._metrics.waiting.set(self._waiting_tokens)
 
     def _refusal(self) -> ShuttingDown:

@@ -1,5 +1,6 @@
 """app.metrics: what Prometheus reads."""
 
+import asyncio
 import json
 import os
 import struct
@@ -46,9 +47,10 @@ async def test_answers_are_counted(client: httpx.AsyncClient) -> None:
 
 
 async def test_an_idle_server_has_nothing_waiting(client: httpx.AsyncClient) -> None:
-    """The gauge comes back to zero after answers and refusals."""
+    """The gauge comes back to zero after answers and refusals, a turn of the event loop later."""
     await client.post("/classify", json={"input": ["good"] * 5})
     await client.post("/classify", json={"input": "good " * 50, "truncate": False})
+    await asyncio.sleep(0)
     assert (await read(client))["lembra_waiting_tokens", tiny.NAME] == 0
 
 

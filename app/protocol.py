@@ -16,14 +16,16 @@ import httptools
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-# Of a request's method, target and headers: None, or the headers, each with its line's end, and the body of a 429.
+# Of a request's method, target and headers: None, or the headers, each with its line's end, and the body of a 429. Only
+# for requests whose headers tell the length of their body: where none can be made out llhttp ends the connection later.
 Refuse: TypeAlias = Callable[[bytes, bytes, Sequence[tuple[bytes, bytes]]], tuple[bytes, bytes] | None]
 REFUSE = "refuse"
 LEFT = "lembra.left"  # an extension of a scope: its "future"
 
 # Bytes of a request line and headers (trailers too), and bytes without anything that could be handed on.
 MOST_HEAD = 64 * 1024
-# Requests behind one that isn't answered yet: a read may hold ten thousand, and each costs more than its bytes.
+# Requests behind one that isn't answered yet, and refusals in a turn of the loop, in which uvloop may read many times:
+# a read may hold ten thousand, and each costs more than its bytes.
 MOST_AHEAD = 32
 
 
@@ -36,6 +38,8 @@ class Protocol(HttpToolsProtocol):
     _left: asyncio.Future[None] | None = None  # of the request that is running
     _silent = 0  # bytes since the parser told anything
     _refused = False  # this message, whose body is passed over
+    _refusals = 0  # in this turn of the loop
+    _has_refused = False  # any message
 
     def data_received(self, data: bytes) -> None:
         """A piece of the stream; what can't be read is answered with 400, and ends the connection."""
@@ -51,7 +55,7 @@ class Protocol(HttpToolsProtocol):
             else:
                 self.send_400_response(f"No HTTP/1.1 request, or more than {MOST_HEAD:,} bytes of headers.")
             return
-        answered = self._refused or (self._running and self._running.response_complete)
+        answered = self._running.response_complete if self._running else self._has_refused
         if answered and not self.transport.is_closing():
             # What was sent after the answer is no request yet; uvicorn would wait for the rest for ever.
             later = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
@@ -134,7 +138,8 @@ class Protocol(HttpToolsProtocol):
         """Refuse this request, if it is to be, and nothing is ahead of it or unread by its client."""
         refuse: Refuse | None = self.app_state.get(REFUSE)
         busy = self._running is not None and not self._running.response_complete
-        if refuse is None or busy or self.flow.write_paused or not self.parser.should_keep_alive():
+        goes_on = self.parser.get_http_version() == "1.1" and self.parser.should_keep_alive()
+        if refuse is None or busy or self.flow.write_paused or not goes_on or self._refusals >= MOST_AHEAD:
             return False
         if (made := refuse(self.parser.get_method(), self.url, self.headers)) is None:
             return False
@@ -142,8 +147,14 @@ class Protocol(HttpToolsProtocol):
         defaults = [b"%s: %s\r\n" % header for header in self.server_state.default_headers]
         self.transport.write(b"".join([STATUS_LINE[429], *defaults, headers, b"\r\n", body]))
         self.server_state.total_requests += 1
-        self._refused = True
+        if not self._refusals:
+            self.loop.call_soon(self._next_turn)
+        self._refusals += 1
+        self._refused = self._has_refused = True
         return True
+
+    def _next_turn(self) -> None:
+        self._refusals = 0
 
     def _told(self) -> None:
         self._silent = 0

@@ -42,12 +42,13 @@ def main() -> None:
     every: tuple[Bits, ...] = (16, 8)
     for bits in every:
         for kernel in kernels_for(network, bits):
-            name = f"native, {bits} bits, {kernel.name} with products of {kernel.bits}"
-            engines[name] = NativeEngine(network, weights, threads=1, kernel=kernel, bits=bits)
-    classifiers = {name: bundle.classifier_on(engine) for name, engine in engines.items()}
-    rows = classifiers["onnxruntime"].encode(texts)
+            engine = NativeEngine(network, weights, threads=1, kernel=kernel, bits=bits)
+            engines[engine.name] = engine
+    reference = bundle.classifier_on(engines["onnxruntime"])
+    classifiers = {name: reference.on(engine) for name, engine in engines.items()}
+    rows = reference.encode(texts)
     tokens = [min(map(len, rows)), max(map(len, rows))]
-    found = {name: compare(classifier, classifiers["onnxruntime"], rows) for name, classifier in classifiers.items()}
+    found = {name: compare(classifier, reference, rows) for name, classifier in classifiers.items()}
     show(found, f"{len(texts)} texts of {tokens[0]} to {tokens[1]} tokens ({source}), {bundle.name}")
     described = {"bundle": bundle.name, "version": bundle.manifest.version, "texts": len(texts), "source": source}
     print(json.dumps({**described, "tokens": tokens, "engines": found, **machine.describe()}))

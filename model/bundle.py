@@ -31,7 +31,8 @@ TOKENIZER = "tokenizer.json"
 CALIBRATION = "calibration.json"
 PROBES = "probes.json"
 REPORT = "report.json"
-# What decides an answer; a bundle's version is made from these alone, of those that it has.
+# What decides an answer, but for how finely it is computed; a bundle's version is made from these alone, of those that
+# it has.
 DECISIVE = (CONFIG, WEIGHTS, TOKENIZER, CALIBRATION, NGRAMS)
 REQUIRED = (CONFIG, WEIGHTS, TOKENIZER, CALIBRATION, GRAPH, PROBES, REPORT)
 

@@ -129,7 +129,8 @@ class NativeEngine:
         self._place = ctypes.addressof(self._network)
         self._filled_V = np.zeros(config.vocabulary_size, dtype=bool)
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="native") if threads > 1 else None
-        self.name = f"native ({kernel.name}, {bits}-bit integers) on cpu"
+        wider = f" as {kernel.bits}" if kernel.bits > bits else ""
+        self.name = f"native ({kernel.name}, {bits}-bit integers{wider}) on cpu"
 
     def scores(self, batch: Batch) -> Floats:
         """Logits (B, C), float32, in the order of the batch's rows."""

@@ -1,5 +1,6 @@
 """app.main: what is loaded, what is refused, and what serving does without."""
 
+import asyncio
 import gc
 import shutil
 import subprocess
@@ -15,8 +16,8 @@ from model.bundle import Bundle
 from model.engine import cuda_is_here
 from model.errors import BundleError, DeviceError
 from tests import tiny
-from tests.app.serving import ROOT, app_of, client_of, environment
-from tests.fakes import PATIENCE_S
+from tests.app.serving import ROOT, app_of, client_of, engine_replaced, environment
+from tests.fakes import PATIENCE_S, FakeEngine
 
 pytestmark = pytest.mark.anyio
 
@@ -37,10 +38,20 @@ def test_a_folder_of_bundles_is_served_whole(folder: Path) -> None:
 
 
 async def test_a_protocol_may_refuse(tiny_bundle: Path) -> None:
-    """It finds what it asks where uvicorn puts what a lifespan leaves; there is room, so nothing is refused."""
-    async with app_of(tiny_bundle).router.lifespan_context(app_of(tiny_bundle)) as left:
+    """What it asks is where uvicorn puts what a lifespan leaves, and says nothing while there is room."""
+    app, engine = app_of(tiny_bundle), FakeEngine()
+    ask = (b"POST", b"/classify", [(b"content-length", b"60")])
+    async with app.router.lifespan_context(app) as left, engine_replaced(app, engine) as batcher:
         assert left is not None
-        assert left[REFUSE](b"POST", b"/classify", [(b"content-length", b"60")]) is None
+        assert left[REFUSE](*ask) is None
+        engine.release.clear()
+        first = asyncio.ensure_future(batcher.classify(["good film"] * 4))
+        await engine.begins()
+        refused = left[REFUSE](*ask)
+        engine.release.set()
+        await first
+    assert refused is not None
+    assert b"retry-after" in refused[0]
 
 
 def test_one_bundle_may_be_served(tiny_bundle: Path) -> None:

@@ -292,7 +292,35 @@ async def test_who_reads_no_refusals_is_not_sent_any_more() -> None:
     await connection.answered()
 
 
-@pytest.mark.parametrize("head", [POST.replace(b"1.1", b"1.0"), POST.replace(b"Mark", b"Connection: close\r\nMark")])
+async def test_refusals_of_one_turn_are_bounded() -> None:
+    """One client mustn't have the loop for as long as it can send: beyond some, the application answers."""
+    connection = Connection(refuse=Doorkeeper())
+    for _ in range(3):  # reads of one turn
+        if not connection.transport.closed:
+            connection.protocol.data_received((POST % b"first" + b"abc") * 1000)
+    assert connection.transport.written.count(b"HTTP/1.1 429") == MOST_AHEAD
+    assert connection.transport.closed
+    connection.protocol.connection_lost(None)
+    await connection.answered()
+
+
+async def test_turn_by_turn_there_is_no_bound() -> None:
+    """A client that waits for its answers may be refused for ever."""
+    connection = Connection(refuse=Doorkeeper())
+    for _ in range(2 * MOST_AHEAD):
+        connection.protocol.data_received(POST % b"first" + b"abc")
+        await asyncio.sleep(0)
+    assert connection.transport.written == 2 * MOST_AHEAD * REFUSED
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        POST.replace(b"1.1", b"1.0"),
+        POST.replace(b"1.1", b"1.0").replace(b"Mark", b"Connection: keep-alive\r\nMark"),
+        POST.replace(b"Mark", b"Connection: close\r\nMark"),
+    ],
+)
 async def test_a_connection_that_ends_is_the_applications(head: bytes) -> None:
     """Nothing is to be gained there: the next request needs another one."""
     connection = Connection(refuse=Doorkeeper())
@@ -301,11 +329,12 @@ async def test_a_connection_that_ends_is_the_applications(head: bytes) -> None:
     assert connection.transport.closed
 
 
-async def test_a_body_that_was_refused_is_not_waited_for_without_end() -> None:
-    """The time of keep-alive counts from the last byte of it."""
+@pytest.mark.parametrize("rest", [b"", b"abcPOST", b"abc" + (POST % b"second")[:-1]], ids=["body", "line", "head"])
+async def test_what_comes_behind_a_refusal_is_not_waited_for_without_end(rest: bytes) -> None:
+    """The time of keep-alive counts from the last byte, be it of the body or of half a request."""
     connection = Connection(refuse=Doorkeeper())
     connection.protocol.timeout_keep_alive = 0
-    connection.protocol.data_received(POST % b"first")
+    connection.protocol.data_received(POST % b"first" + rest)
     assert not connection.transport.closed
     await connection.answered()
     assert connection.transport.closed

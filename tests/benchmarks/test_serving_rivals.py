@@ -78,7 +78,7 @@ def test_what_is_no_answer_is_said(content: bytes) -> None:
 @pytest.mark.parametrize(
     "found",
     [
-        Answer("up", {"up": 0.92, "down": 0.08}),
+        Answer("up", {"up": 0.902, "down": 0.098}),
         Answer("up", {"up": math.nan, "down": 0.1}),
         Answer("up", {"up": 0.9, "down": math.nan}),
         Answer("down", {"up": 0.9, "down": 0.1}),

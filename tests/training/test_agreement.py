@@ -1,5 +1,6 @@
 """training.agreement: whether 8 bits are enough is told by what they change."""
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -41,6 +42,20 @@ def test_one_label_of_a_few_rows_is_too_much() -> None:
     assert found is not None
     assert found["agree"] is False
     assert found["same_labels"] == pytest.approx(5 / 6)
+
+
+def test_a_probability_that_is_far_off_is_too_much() -> None:
+    """Though every label is the same: a steep head makes much of a small difference."""
+    found = safetensors.numpy.load(tiny.weights())
+    found["head.weight"] *= 400
+    steep = safetensors.numpy.save(found)
+    its = tiny.classifier(tensors=steep)
+    texts = [" ".join(words) for words in itertools.product(tiny.KNOWN.split(), repeat=3)]
+    before = evaluate.judge(its, Examples(texts, [(tiny.LABELS[0],)] * len(texts)))
+    told = agreement.eight_bits(its, steep, before, threads=1)
+    assert told is not None
+    assert told["largest_change"] > 0.01
+    assert told["agree"] is False
 
 
 def test_weights_that_our_engine_cannot_take_say_nothing() -> None:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from benchmarks.serving import servers
 
-# Of probabilities. Our engine, in integers of 8 bits, is within 5e-3 of torch's float32 on a thousand real texts.
-TOLERANCE = 1e-2
+# Of probabilities. Our engine, in integers of 16 bits, is within 1e-4 of torch's float32 on AG News' test rows.
+TOLERANCE = 1e-3
 CLIENTS = 32  # at once, so that batches are made, and an answer that goes to another's request is seen
 
 

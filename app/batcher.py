@@ -41,6 +41,8 @@ OVERTAKEN_S = 0.01
 # … and all of them where half of the machine would be too little for what was admitted.
 SHARES = 2
 LONGEST_RETRY_S = 60
+# Deadlines that are so near are past: uvloop's clock has milliseconds, and each ring walks all that wait.
+ALARM_S = 0.005
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +121,8 @@ class Batcher:
         self._waiting_tokens = 0  # on the event loop only
         self._counted = False  # since the gauge was set; on the event loop only
         self._pending: set[_Request] = set()  # on the event loop only
-        self._alarm: asyncio.TimerHandle | None = None  # at the earliest end of these, or before it
+        self._alarm: asyncio.Handle | None = None
+        self._rings = math.inf  # when: at the earliest end of these, or before it
         self._costs = CostModel()  # the worker's
         self._speed = Speed()  # in tokens as admission counts them; the worker's, which the event loop asks
         self._computing_since: float | None = None
@@ -197,7 +200,8 @@ class Batcher:
 
     def _count(self, tokens: int) -> None:
         self._waiting_tokens += tokens
-        if not self._counted:  # the gauge is set once a turn of the loop, not twice a request
+        # The gauge is set once a turn of the loop, not twice a request; who is let go after its end has none.
+        if not self._counted and not self._loop.is_closed():
             self._counted = True
             self._loop.call_soon(self._tell)
 
@@ -212,24 +216,27 @@ class Batcher:
         with self._wake:
             if self._ended:
                 raise self._refusal()
-            self._arrived.append(request)
-            self._wake.notify()
-        self._pending.add(request)
-        if self._alarm is None or request.ends < self._alarm.when():
+            self._pending.add(request)
             self._watch(request.ends)
+            self._arrived.append(request)  # last: nobody would wait for what the worker had, if this had failed before
+            self._wake.notify()
 
     # Deadlines, on the event loop: whatever the engine does. One alarm for all, as a timeout for each costs 7 µs.
 
     def _watch(self, ends: float) -> None:
+        """Have the alarm ring at that time, if not before."""
+        if ends >= self._rings:
+            return
         if self._alarm is not None:
             self._alarm.cancel()
-        self._alarm = self._loop.call_at(ends, self._ring)
+        self._alarm, self._rings = self._loop.call_at(ends, self._ring), ends
 
     def _ring(self) -> None:
         """Tell those whose time is up, and watch the next one's."""
-        self._alarm, now = None, self._loop.time()
-        self._fail([request for request in self._pending if request.ends <= now], self._late)
-        if waiting := [request.ends for request in self._pending if request.ends > now]:
+        self._alarm, self._rings = None, math.inf
+        soon = self._loop.time() + ALARM_S
+        self._fail([request for request in self._pending if request.ends <= soon], self._late)
+        if waiting := [request.ends for request in self._pending if request.ends > soon]:
             self._watch(min(waiting))
 
     def _late(self) -> DeadlineExceeded:

@@ -5,7 +5,7 @@ as Java's HttpClient does (uvicorn#2722), and sets no bound to a head.
 
 Where the application's lifespan left a `Refuse` under REFUSE, that is asked before there is a task or an ASGI message:
 10 µs a refusal, sockets aside, where it takes 31 in the application. And a request's scope has, under LEFT, a future
-that is done when its client leaves: to wait for ASGI's message beside the work takes a task for each request.
+that is done when its connection is lost: to wait for ASGI's message beside the work takes a task for each request.
 """
 
 import asyncio

@@ -104,7 +104,7 @@ def form_batch(rows: Sequence[Item], fits: Fits, *, around: int = 0) -> list[Ite
     """
     lengths = [len(row) for row in rows]
     if _alike(min(lengths), max(lengths)) and fits(len(rows), max(lengths), sum(lengths)):
-        return list(rows)  # as the steps below would find, one by one
+        return list(rows)  # what the steps below would come to, or more
     order = sorted(range(len(rows)), key=lengths.__getitem__)
     first = last = order.index(around)
     middle = tokens = lengths[around]

@@ -127,7 +127,8 @@ class Bundle:
 
     def classifier(self, *, device: Device = "auto", threads: int = 0, eight_bits: bool = True) -> Classifier:
         """Load into the fastest engine on which the probes give what was recorded: one that computes in integers of 8
-        bits only where `eight_bits` allows it, and the report says that it agrees.
+        bits only where `eight_bits` allows it, and the report says that it agrees. With one of `threads` the tokenizers
+        of the whole process, and of those that it starts, have one from then on.
 
         Raises: BundleError if they do on none, DeviceError if there is no such device.
         """

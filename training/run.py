@@ -161,7 +161,7 @@ def run(
     built = again.built if again is not None else first
 
     judged = _judge(splits, first, built)
-    eight_bits = _agreement(judged, splits, built, config)
+    eight_bits = _agreement(judged, splits, first, built, config)
     compared = _compare(linear, again, judged, config) if linear is not None and config.rival else None
 
     facts = Run(
@@ -276,10 +276,11 @@ def _judge(splits: Splits, first: Built, served: Built) -> dict[str, Judged]:
 
 
 def _agreement(
-    judged: Mapping[str, Judged], splits: Splits, served: Built, config: TrainingConfig
+    judged: Mapping[str, Judged], splits: Splits, first: Built, served: Built, config: TrainingConfig
 ) -> dict[str, Any] | None:
     """Of the classifier that is served, by test, or by validation rows that it may have learnt from."""
-    its = judged.get("test") or evaluate.judge(served.classifier, splits.validation)
+    its = judged.get("test") or (judged["valid"] if served is first else None)
+    its = its or evaluate.judge(served.classifier, splits.validation)
     return agreement.eight_bits(served.classifier, served.weights, its, threads=config.threads or cores())
 
 

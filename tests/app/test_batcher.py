@@ -1,11 +1,12 @@
 """app.batcher: each of these was a fault of a server that people use."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import uvloop
 
 from app.batcher import LONGEST_BATCH_S, LOOK_AHEAD, OVERTAKEN_S, READ_CHARACTERS
 from app.errors import DeadlineExceeded, EngineFailed, Overloaded, ShuttingDown
@@ -181,6 +182,22 @@ async def test_a_request_may_have_less_time_left() -> None:
     async with serving(engine) as batcher, busy(engine, batcher), asyncio.timeout(PATIENCE_S / 2):
         with pytest.raises(DeadlineExceeded):
             await batcher.classify([B], deadline_s=0.01)
+
+
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+def test_every_deadline_is_kept_in_any_order(loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    """One that is past, some that are too near for uvloop's clock, and later ones before and behind them."""
+
+    async def all_late() -> list[object]:
+        engine = FakeEngine()
+        engine.release.clear()
+        async with serving(engine) as batcher:
+            within_s = (0.3, 0.0002, 0.25, 0.0, 0.1, 0.0004, 0.05, 0.1003, 0.3)
+            return await outcomes(*(batcher.classify([A], deadline_s=seconds) for seconds in within_s))
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        found = runner.run(all_late())
+    assert [type(one) for one in found] == [DeadlineExceeded] * 9
 
 
 async def test_short_texts_go_first_until_a_long_one_has_waited_long() -> None:

@@ -13,9 +13,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from app.alarm import Alarm
 from app.errors import DeadlineExceeded, EngineFailed, Overloaded, ShuttingDown
 from app.metrics import Metrics
 from app.scheduler import CostModel, Speed, form_batch, take_turns
+from app.waiting import Request, Text
 from model.classifier import Classifier, Prediction, Row
 
 logger = logging.getLogger("lembra")
@@ -41,8 +43,6 @@ OVERTAKEN_S = 0.01
 # … and all of them where half of the machine would be too little for what was admitted.
 SHARES = 2
 LONGEST_RETRY_S = 60
-# Deadlines that are so near are past: uvloop's clock has milliseconds, and each ring walks all that wait.
-ALARM_S = 0.005
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,47 +52,6 @@ class Limits:
     waiting_tokens: int
     batch_tokens: int
     deadline_s: float
-
-
-class _Request:
-    """One client's texts. Lives on the event loop; the worker reads, and writes `given_up`, `waiting` and `work`."""
-
-    __slots__ = ("answers", "arrived", "deadline", "ends", "future", "given_up", "left", "truncate", "waiting", "work")
-
-    def __init__(self, texts: Sequence[str], work: int, arrived: float, within_s: float, *, truncate: bool) -> None:
-        loop = asyncio.get_running_loop()
-        self.future: asyncio.Future[list[Prediction]] = loop.create_future()
-        self.answers: list[Prediction | None] = [None] * len(texts)
-        self.left = len(texts)
-        self.work = work  # tokens, as admission counts them, that wait
-        self.waiting = {index: _Text(self, index, text) for index, text in enumerate(texts)}
-        self.arrived = arrived
-        self.deadline = arrived + within_s
-        self.ends = loop.time() + within_s  # the same, by the event loop's clock
-        self.truncate = truncate
-        self.given_up = False
-
-    @property
-    def abandoned(self) -> bool:
-        """Answered, failed, or left by its client."""
-        return self.given_up or self.future.done()
-
-
-class _Text:
-    """One text of a request, and, once it was read, its row."""
-
-    __slots__ = ("index", "request", "row", "text")
-
-    def __init__(self, request: _Request, index: int, text: str) -> None:
-        self.request = request
-        self.index = index
-        self.text = text
-        self.row: Row | None = None
-
-    def __len__(self) -> int:
-        """Tokens, of a text that was read."""
-        assert self.row is not None
-        return len(self.row)
 
 
 class Batcher:
@@ -114,15 +73,14 @@ class Batcher:
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._wake = threading.Condition()
-        self._arrived: list[_Request] = []
+        self._arrived: list[Request] = []
         self._ended = ""  # why no more is taken on
-        self._requests: list[_Request] = []  # the worker's, in the order in which they came
+        self._requests: list[Request] = []  # the worker's, in the order in which they came
         self._oldest_next = True  # the worker's
         self._waiting_tokens = 0  # on the event loop only
         self._counted = False  # since the gauge was set; on the event loop only
-        self._pending: set[_Request] = set()  # on the event loop only
-        self._alarm: asyncio.Handle | None = None
-        self._rings = math.inf  # when: at the earliest end of these, or before it
+        self._pending: set[Request] = set()  # on the event loop only
+        self._alarm = Alarm(self._loop, self._end_late)
         self._costs = CostModel()  # the worker's
         self._speed = Speed()  # in tokens as admission counts them; the worker's, which the event loop asks
         self._computing_since: float | None = None
@@ -151,7 +109,7 @@ class Batcher:
         now = self._clock()
         estimate = sum(self.estimate(len(text)) for text in texts)
         self.check_room(estimate)
-        request = _Request(texts, estimate, now, within_s, truncate=truncate)
+        request = Request(texts, estimate, now, within_s, truncate=truncate)
         self._count(estimate)
         try:
             self._enqueue(request)
@@ -167,8 +125,7 @@ class Batcher:
             self._wake.notify()
         await asyncio.to_thread(self._worker.join, self._limits.deadline_s)
         self._fail(self._pending, self._refusal)
-        if self._alarm is not None:
-            self._alarm.cancel()
+        self._alarm.cancel()
 
     # Admission, on the event loop.
 
@@ -212,32 +169,19 @@ class Batcher:
     def _refusal(self) -> ShuttingDown:
         return ShuttingDown(f"model {self._name!r} takes no more requests: {self._ended or 'its engine hangs'}")
 
-    def _enqueue(self, request: _Request) -> None:
+    def _enqueue(self, request: Request) -> None:
         with self._wake:
             if self._ended:
                 raise self._refusal()
             self._pending.add(request)
-            self._watch(request.ends)
+            self._alarm.watch(request.ends)
             self._arrived.append(request)  # last: nobody would wait for what the worker had, if this had failed before
             self._wake.notify()
 
-    # Deadlines, on the event loop: whatever the engine does. One alarm for all, as a timeout for each costs 7 µs.
-
-    def _watch(self, ends: float) -> None:
-        """Have the alarm ring at that time, if not before."""
-        if ends >= self._rings:
-            return
-        if self._alarm is not None:
-            self._alarm.cancel()
-        self._alarm, self._rings = self._loop.call_at(ends, self._ring), ends
-
-    def _ring(self) -> None:
-        """Tell those whose time is up, and watch the next one's."""
-        self._alarm, self._rings = None, math.inf
-        soon = self._loop.time() + ALARM_S
-        self._fail([request for request in self._pending if request.ends <= soon], self._late)
-        if waiting := [request.ends for request in self._pending if request.ends > soon]:
-            self._watch(min(waiting))
+    def _end_late(self, until: float) -> float | None:
+        """Tell those whose time is up, whatever the engine does; when the next one's is."""
+        self._fail([request for request in self._pending if request.ends <= until], self._late)
+        return min((request.ends for request in self._pending if request.ends > until), default=None)
 
     def _late(self) -> DeadlineExceeded:
         return DeadlineExceeded(f"no answer within the deadline of {self._limits.deadline_s:g} s")
@@ -284,12 +228,12 @@ class Batcher:
         self._speed.observe(work, self._clock() - started)
         self._computing_since = None
 
-    def _live(self) -> list[_Request]:
+    def _live(self) -> list[Request]:
         """Those that still want an answer, of which something is left to compute; those whose deadline is past are told
         so.
         """
-        live: list[_Request] = []
-        expired: list[_Request] = []
+        live: list[Request] = []
+        expired: list[Request] = []
         now = self._clock()
         for request in self._requests:
             # The deadline first: a client that was told so has its future done as well.
@@ -307,9 +251,9 @@ class Batcher:
     def _expired(self) -> DeadlineExceeded:
         return DeadlineExceeded(f"not computed within the deadline of {self._limits.deadline_s:g} s")
 
-    def _read(self, texts: list[_Text]) -> None:
+    def _read(self, texts: list[Text]) -> None:
         """Tokenize the oldest of those that aren't rows yet, together."""
-        unread: list[_Text] = []
+        unread: list[Text] = []
         characters = 0
         for text in texts:
             if text.row is None and characters < READ_CHARACTERS:
@@ -318,7 +262,7 @@ class Batcher:
         if unread:
             self._tokenize(unread)
 
-    def _tokenize(self, texts: list[_Text]) -> None:
+    def _tokenize(self, texts: list[Text]) -> None:
         """Give each its row. One that would be cut, and may not be, fails its request; a fault fails those of all."""
         started = self._clock()
         try:
@@ -332,9 +276,9 @@ class Batcher:
                 self._give_up([text], partial(self._classifier.too_long, text.index))
         self._metrics.tokenize_seconds.observe(self._clock() - started)
 
-    def _tokenize_apart(self, texts: list[_Text]) -> None:
+    def _tokenize_apart(self, texts: list[Text]) -> None:
         """After a fault: each request's by themselves, so that it reaches that one's alone."""
-        by_request: dict[_Request, list[_Text]] = {}
+        by_request: dict[Request, list[Text]] = {}
         for text in texts:
             by_request.setdefault(text.request, []).append(text)
         if len(by_request) > 1:
@@ -344,13 +288,13 @@ class Batcher:
         logger.exception("model %s: %d texts could not be tokenized", self._name, len(texts))
         self._give_up(texts, lambda: EngineFailed("the texts of this request could not be read"))
 
-    def _give_up(self, texts: Sequence[_Text], error: Callable[[], Exception]) -> None:
+    def _give_up(self, texts: Sequence[Text], error: Callable[[], Exception]) -> None:
         """Compute nothing more of these texts' requests, and have them told so."""
         for text in texts:
             text.request.given_up = True
         self._post(self._fail, [text.request for text in texts], error)
 
-    def _next(self, texts: list[_Text]) -> list[_Text]:
+    def _next(self, texts: list[Text]) -> list[Text]:
         """The next batch of these, which are rows: around the shortest, or around the oldest request's next one.
 
         That has every other batch once it has waited for long, not all: a list of thousands is the oldest for long. But
@@ -378,7 +322,7 @@ class Batcher:
         padded = rows * longest
         return padded <= self._limits.batch_tokens and self._costs.seconds(longest, tokens) <= longest_s
 
-    def _compute(self, batch: list[_Text]) -> None:
+    def _compute(self, batch: list[Text]) -> None:
         """Score one batch and post the answers. Whatever goes wrong reaches the batch's rows, and no others."""
         started = self._clock()
         rows = [text.row for text in batch if text.row is not None]
@@ -412,7 +356,7 @@ class Batcher:
 
     # Answers, on the event loop.
 
-    def _deliver(self, batch: list[_Text], answers: list[Prediction]) -> None:
+    def _deliver(self, batch: list[Text], answers: list[Prediction]) -> None:
         for text, answer in zip(batch, answers, strict=True):
             request = text.request
             request.answers[text.index] = answer
@@ -420,7 +364,7 @@ class Batcher:
             if not request.left and not request.future.done():
                 request.future.set_result([found for found in request.answers if found is not None])
 
-    def _fail(self, requests: Iterable[_Request], error: Callable[[], Exception]) -> None:
+    def _fail(self, requests: Iterable[Request], error: Callable[[], Exception]) -> None:
         for request in requests:
             if not request.future.done():
                 request.future.set_exception(error())

@@ -31,7 +31,7 @@ class Settings(BaseSettings):
         bool,
         Field(
             description="compute in integers of 8 bits where a bundle's report shows that they agree: faster with "
-            "AVX-512 VNNI, and no probability of the test rows was further off than 0.01"
+            "AVX-512 VNNI or AMX, and no probability of the test rows was further off than 0.01"
         ),
     ] = True
 

@@ -1,4 +1,4 @@
-"""The network in C, for CPUs with AVX2 or AVX-512: what serves on a CPU, where the package was built with a compiler.
+"""The network in C, for CPUs with AVX2, AVX-512 or AMX: what serves on a CPU, where the package was built with a compiler.
 
 model/native/lstm.c says how it computes; here its arrays are made. No torch, no onnxruntime.
 
@@ -26,8 +26,8 @@ from model.tokenization import Ids
 
 FOLDER = Path(__file__).parent / "native"
 # The fastest first.
-LIBRARIES = ("liblembra_avx512_int8.so", "liblembra_avx512.so", "liblembra_avx2.so")
-INTERFACE = 3
+LIBRARIES = ("liblembra_amx.so", "liblembra_avx512_int8.so", "liblembra_avx512.so", "liblembra_avx2.so")
+INTERFACE = 4
 GATES = 4
 Bits = Literal[8, 16]
 # A hidden state of 1 as an integer. What it leaves of the 31 bits of a sum is for the weights: with 16 bits, at 2,048
@@ -38,6 +38,7 @@ LARGEST_WEIGHT: dict[Bits, int] = {8: 127, 16: 2**15 - 1}
 TOLERANCE: dict[Bits, float] = {8: 1e-2, 16: 1e-3}
 LARGEST_SUM = 2**31 - 1
 LARGEST_INPUT = 2**15 - 1
+LOG2_E = 1.4426950408889634  # gates are powers of two to the library
 # What a library of 8 bits adds to a state's integer, as its products want one of them without a sign.
 UNSIGNED = 128
 # Of the table of input products, once every word has been met. Memory is taken as words are; at the default sizes all
@@ -75,11 +76,12 @@ class Kernel:
     name: str
     bits: Bits  # of the integers that it multiplies
     lanes: int
+    whole: int  # what it pads a network's units to a multiple of
     group: int
 
     def units(self, config: NetworkConfig) -> int:
-        """H, up to whole blocks."""
-        return -(-config.hidden_size // self.lanes) * self.lanes
+        """H, and what the kernel pads it with."""
+        return -(-config.hidden_size // self.whole) * self.whole
 
 
 @cache
@@ -100,7 +102,9 @@ def _kernel(file: Path) -> Kernel | None:
     found.lembra_scores.argtypes = _types("network:p rows:i order:p ids:p stride:i lengths:p logits:p")
     found.lembra_fill.argtypes = _types("network:p count:i tokens:p vectors:p")
     name = found.lembra_name().decode()
-    return Kernel(found, name, found.lembra_bits(), found.lembra_lanes(), found.lembra_group())
+    return Kernel(
+        found, name, found.lembra_bits(), found.lembra_lanes(), found.lembra_whole(), found.lembra_group()
+    )
 
 
 def kernels_for(config: NetworkConfig, bits: Bits) -> tuple[Kernel, ...]:
@@ -243,23 +247,23 @@ def _direction(config: NetworkConfig, parts: dict[str, Floats], kernel: Kernel, 
     recurrent, scale = _integers(parts["weight_hh"], bits)
     padded = np.pad(recurrent, ((0, 0), (0, units - config.hidden_size)))
     # Beside each other are the weights of a unit that are multiplied by neighbouring states at once.
-    side_by_side = _in_blocks(padded, lanes).reshape(-1, GATES, lanes, units // products, products)
+    side_by_side = _in_blocks(padded, units, lanes).reshape(-1, GATES, lanes, units // products, products)
     start = -UNSIGNED * padded.sum(axis=1, keepdims=True) if kernel.bits == 8 else np.zeros_like(biases)
     return {
         "recurrent": _aligned(side_by_side.transpose(0, 3, 1, 2, 4), np.int8 if kernel.bits == 8 else np.int16),
-        "start": _aligned(_in_blocks(start, lanes), np.int32),
-        "scale": _aligned(_in_blocks(scale, lanes), np.float32),
-        "input": _aligned(_in_blocks(parts["weight_ih"], lanes).transpose(3, 0, 1, 2), np.float32),
-        "bias": _aligned(_in_blocks(biases, lanes), np.float32),
+        "start": _aligned(_in_blocks(start, units, lanes), np.int32),
+        "scale": _aligned(_in_blocks(-LOG2_E * scale, units, lanes), np.float32),
+        "input": _aligned(_in_blocks(parts["weight_ih"], units, lanes).transpose(3, 0, 1, 2), np.float32),
+        "bias": _aligned(_in_blocks(biases, units, lanes), np.float32),
         "table": _aligned_empty((config.vocabulary_size, GATES * units), np.int16),
         "table_scale": _aligned_empty((config.vocabulary_size,), np.float32),
     }
 
 
-def _in_blocks(values: Array, lanes: int) -> Array:
-    """(GATES * H, X), as torch has it, to (U, GATES, L, X); units of zeros fill up the last block."""
+def _in_blocks(values: Array, units: int, lanes: int) -> Array:
+    """(GATES * H, X), as torch has it, to (U, GATES, L, X), with units of zeros behind."""
     gates = values.reshape(GATES, -1, values.shape[1])
-    whole = np.pad(gates, ((0, 0), (0, -gates.shape[1] % lanes), (0, 0)))
+    whole = np.pad(gates, ((0, 0), (0, units - gates.shape[1]), (0, 0)))
     return whole.reshape(GATES, -1, lanes, values.shape[1]).swapaxes(0, 1)
 
 

@@ -20,6 +20,7 @@ FOLDER = Path(__file__).parent
 # Without contraction: both widths must round alike, also where the compiler chooses the instructions.
 FLAGS = ("-O3", "-std=c11", "-fno-math-errno", "-ffp-contract=off", "-fPIC", "-shared", "-fvisibility=hidden")
 LIBRARIES = {
+    FOLDER / "liblembra_amx.so": ("-mavx512f", "-mavx512vnni", "-mamx-tile", "-mamx-int8", "-DEIGHT_BITS"),
     FOLDER / "liblembra_avx512_int8.so": ("-mavx512f", "-mavx512vnni", "-DEIGHT_BITS"),
     FOLDER / "liblembra_avx512.so": ("-mavx512f", "-mavx512vnni"),
     FOLDER / "liblembra_avx2.so": ("-mavx2", "-mfma"),

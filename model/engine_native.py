@@ -1,4 +1,4 @@
-"""The network in C, for CPUs with AVX2, AVX-512 or AMX: what serves on a CPU, where the package was built with a compiler.
+"""The network in C, for CPUs with AVX2, AVX-512 or AMX: what serves there if the package was built with a compiler.
 
 model/native/lstm.c says how it computes; here its arrays are made. No torch, no onnxruntime.
 
@@ -102,9 +102,7 @@ def _kernel(file: Path) -> Kernel | None:
     found.lembra_scores.argtypes = _types("network:p rows:i order:p ids:p stride:i lengths:p logits:p")
     found.lembra_fill.argtypes = _types("network:p count:i tokens:p vectors:p")
     name = found.lembra_name().decode()
-    return Kernel(
-        found, name, found.lembra_bits(), found.lembra_lanes(), found.lembra_whole(), found.lembra_group()
-    )
+    return Kernel(found, name, found.lembra_bits(), found.lembra_lanes(), found.lembra_whole(), found.lembra_group())
 
 
 def kernels_for(config: NetworkConfig, bits: Bits) -> tuple[Kernel, ...]:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import tokenizers
 
 from model.errors import BundleError, TextError
+from model.words import Words
 
 PAD = 0
 UNKNOWN = 1
@@ -47,6 +48,7 @@ class Tokenization:
 
     def __init__(self, tokenizer: tokenizers.Tokenizer, *, max_tokens: int) -> None:
         self._tokenizer = tokenizer
+        self._words = Words.of(tokenizer)
         self.max_tokens = max_tokens
 
     @classmethod
@@ -73,14 +75,19 @@ class Tokenization:
         limit = self.max_tokens * CHARACTERS_PER_TOKEN
         # White space is no token: runs of it must not push words out of a long text.
         texts = [text if len(text) <= limit else " ".join(text.split()) for text in texts]
-        encodings = self._tokenizer.encode_batch_fast([text[:limit] for text in texts], add_special_tokens=False)
-        rows = [
-            self._tokens(encoding.ids, cut=len(text) > limit) for encoding, text in zip(encodings, texts, strict=True)
-        ]
+        found = self._ids([text[:limit] for text in texts])
+        rows = [self._tokens(ids, cut=len(text) > limit) for ids, text in zip(found, texts, strict=True)]
         for index, row in enumerate(rows):
             if row.truncated and not truncate:
                 raise self.too_long(index)
         return rows
+
+    def _ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """The pipeline's ids: of plain texts by their words, the same in less time."""
+        by_words = [self._words.ids(text) if self._words else None for text in texts]
+        others = [text for text, ids in zip(texts, by_words, strict=True) if ids is None]
+        encodings = iter(self._tokenizer.encode_batch_fast(others, add_special_tokens=False) if others else ())
+        return [next(encodings).ids if ids is None else ids for ids in by_words]
 
     def _tokens(self, ids: list[int], *, cut: bool) -> Tokens:
         kept = np.asarray(ids[: self.max_tokens] or [UNKNOWN], dtype=np.int64)

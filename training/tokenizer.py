@@ -4,13 +4,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import tokenizers
-from tokenizers import Regex, models, normalizers, pre_tokenizers
+from tokenizers import models
 
 from model.tokenization import PAD, UNKNOWN
+from model.words import normalizer, pre_tokenizer
 from training.config import TrainingConfig
-
-# Words, the parts of English contractions (the Penn Treebank's: did|n't, it|'s), and every other sign by itself.
-WORDS = r"\w+(?=n't\b)|n't\b|'\w+|\w+|[^\w\s]"
 
 
 def train(texts: Sequence[str], config: TrainingConfig, known: Mapping[str, int] | None = None) -> tokenizers.Tokenizer:
@@ -20,16 +18,11 @@ def train(texts: Sequence[str], config: TrainingConfig, known: Mapping[str, int]
     is enough, and behind all words of `texts` the others follow, for what the classifier will meet.
     """
     tokenizer = tokenizers.Tokenizer(models.WordLevel({"<pad>": PAD, "<unk>": UNKNOWN}, unk_token="<unk>"))
-    tokenizer.normalizer = _normalizer(lowercase=config.lowercase)
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(WORDS), behavior="removed", invert=True)
+    tokenizer.normalizer = normalizer(lowercase=config.lowercase)
+    tokenizer.pre_tokenizer = pre_tokenizer()
     vocabulary = _vocabulary(_count(texts, tokenizer), config, known or {})
     tokenizer.model = models.WordLevel(vocabulary, unk_token="<unk>")
     return tokenizer
-
-
-def _normalizer(*, lowercase: bool) -> normalizers.Normalizer:
-    steps = [normalizers.NFKC(), normalizers.Replace("’", "'")]
-    return normalizers.Sequence([*steps, normalizers.Lowercase()] if lowercase else steps)
 
 
 def _count(texts: Sequence[str], tokenizer: tokenizers.Tokenizer) -> Counter[str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -28,8 +29,7 @@ class Row:
         return len(self.tokens)
 
 
-@dataclass(frozen=True, slots=True)
-class Prediction:
+class Prediction(NamedTuple):  # made in half the time of a frozen dataclass
     """The answer for one text. `probs` are in the order of the classifier's labels.
 
     `label` is the most probable one, `labels` are those that the text is given: that one, or in a multi-label

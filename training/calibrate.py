@@ -73,6 +73,16 @@ def negative_log_likelihood(
     logits_NC: npt.NDArray[np.float64], targets_NC: npt.NDArray[np.float64], kind: Kind
 ) -> float:
     """The mean over rows; of multi-label data over rows and labels."""
+    return float(negative_log_likelihoods(logits_NC, targets_NC, kind).mean())
+
+
+def negative_log_likelihoods(
+    logits_NC: npt.NDArray[np.float64], targets_NC: npt.NDArray[np.float64], kind: Kind
+) -> npt.NDArray[np.float64]:
+    """Of each row (N,); of multi-label data the mean over its labels."""
+    losses_N: npt.NDArray[np.float64]
     if kind == "multi-label":
-        return float((np.logaddexp(0.0, logits_NC) - logits_NC * targets_NC).mean())
-    return float((scipy.special.logsumexp(logits_NC, axis=1) - (logits_NC * targets_NC).sum(axis=1)).mean())
+        losses_N = (np.logaddexp(0.0, logits_NC) - logits_NC * targets_NC).mean(axis=1)
+    else:
+        losses_N = scipy.special.logsumexp(logits_NC, axis=1) - (logits_NC * targets_NC).sum(axis=1)
+    return losses_N

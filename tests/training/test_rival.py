@@ -64,19 +64,27 @@ def test_the_rival_learns_what_words_and_pairs_tell(kind: str, request: pytest.F
 
 
 def test_few_rows_are_judged_in_folds(single: Splits, multi: Splits, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What each is worth alone is known then. Not where they are many, the data's own, or folds would take too long."""
+    """What each is worth alone is known then. Not where they are many, or folds would take too long."""
     for found in (single, multi):
         fitted = rival.fit(found, TrainingConfig())
         assert fitted.alone is not None
         assert fitted.alone.evidence > 50
     again = [number % len(single.train) for number in range(rival.FEW_HELD_OUT)]
     many = replace(single, validation=single.train.take(again))
-    for other in (many, replace(single, own_valid=True)):
-        assert rival.fit(other, TrainingConfig()).alone is None
+    assert rival.fit(many, TrainingConfig()).alone is None
     known = [len(text) for part in (multi.train, multi.validation) for text in part.texts]
     for most, fits in ((2 * sum(known), True), (2 * sum(known) - 1, False)):
         monkeypatch.setattr(rival, "MOST_IN_FOLDS", most)
         assert (rival.fit(multi, TrainingConfig()).alone is not None) is fits
+
+
+def test_folds_are_not_believed_where_the_datas_own_valid_is_other_text(single: Splits) -> None:
+    """Train's rows would say what is right for train's rows. Where `valid` is of the same kind, they may."""
+    own = replace(single, own_valid=True)
+    assert rival.fit(own, TrainingConfig()).alone is not None
+    texts = [f"it was very {word}" for word in ("good", "bad") for _ in range(40)]
+    turned = Examples(texts, [("down",)] * 40 + [("up",)] * 40)
+    assert rival.fit(replace(own, validation=turned), TrainingConfig()).alone is None
 
 
 @pytest.mark.parametrize("times", [1, 3])

@@ -41,8 +41,8 @@ RESAMPLES = 1000
 # It cost 2.3 points with 33 rows held out of 100, and 0.6 with 280 of 3,500, where many settings were right on all; and
 # 500 can't prove what half a percent of their likelihood is worth: 0.6 points of B2W's.
 FEW_HELD_OUT = 1_000
-# A `valid` of the data's own may be of other text than train. It is where in folds its rows are less likely than those of
-# train, by more than so many standard errors: SST-2's, whose train has pieces of sentences, by 5; other sets' by 1.
+# A `valid` of the data's own may be of other text than train. It is where in folds its rows are less likely than
+# train's, by more than so many standard errors: SST-2's, whose train has pieces of sentences, by 5; other sets', by 1.
 MOST_ERRORS = 2.0
 # Characters of train and validation, times linear SVMs: with folds that takes some 40 s, and grows with it.
 MOST_IN_FOLDS = 10_000_000

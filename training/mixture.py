@@ -40,6 +40,7 @@ class Alone:
 
     factor: float  # of its scores, that makes these rows most likely
     evidence: float  # in nats over all of them, against how frequent the labels are
+    bias: float = 0.0  # added to each of these, in multi-label data
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,7 @@ def by_itself(scores_NC: Scores, targets_NC: Flags, kind: Kind) -> Alone:
         _best({"bias": bias_NC}, targets_NC, kind)[0],
         calibrate.negative_log_likelihood(shares_NC, targets_NC.astype(np.float64), kind),
     )
-    return Alone(factors["linear"], evidence=_answers(targets_NC, kind) * (blind - loss))
+    return Alone(factors["linear"], _answers(targets_NC, kind) * (blind - loss), factors.get("bias", 0.0))
 
 
 def _best(

@@ -99,8 +99,8 @@ class _Choice:
 
 def fit(splits: Splits, config: TrainingConfig) -> Rival:
     """The best of a few linear models, fitted on train: words, or words and characters; with and without naive Bayes;
-    five C. It is the one that makes validation rows most likely; where they are few, each fold of train and these,
-    fitted on the others.
+    five C. It is the one that makes validation rows most likely; where these are few and like train's, each fold of
+    both, fitted on the others.
     """
     started = time.perf_counter()
     known = data.joined([splits.train, splits.validation])
@@ -131,11 +131,13 @@ def _in_folds(splits: Splits, known: Examples, config: TrainingConfig) -> _Judge
 
 def _are_alike(splits: Splits, choice: _Choice, counted_N: Flags) -> bool:
     """Whether validation's rows are about as likely in folds as train's, by what was chosen."""
-    targets_NC = _targets(splits).astype(np.float64)
-    losses_N = calibrate.negative_log_likelihoods(choice.alone.factor * choice.unseen_NC, targets_NC, splits.kind)
+    logits_NC = choice.alone.factor * choice.unseen_NC + choice.alone.bias
+    losses_N = calibrate.negative_log_likelihoods(logits_NC, _targets(splits).astype(np.float64), splits.kind)
     ours_N = np.arange(len(losses_N)) < len(splits.train)
     train_N, validation_N = losses_N[counted_N & ours_N], losses_N[counted_N & ~ours_N]
-    error = np.sqrt(sum(part_N.var() / max(len(part_N), 1) for part_N in (train_N, validation_N)))
+    if not len(validation_N):  # all are copies, which is no evidence of other text
+        return True
+    error = train_N.std() * np.sqrt(1 / len(train_N) + 1 / len(validation_N))
     return bool(validation_N.mean() - train_N.mean() <= MOST_ERRORS * error)
 
 

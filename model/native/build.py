@@ -45,7 +45,8 @@ def _compile(library: Path, width: tuple[str, ...]) -> str | None:
         return f"{command[0]} can't be run: {error.strerror}"
     if done.returncode:
         unfinished.unlink(missing_ok=True)
-        return f"{command[0]} failed: {(done.stderr.strip().splitlines() or ['it said nothing'])[0]}"
+        said = [line for line in done.stderr.splitlines() if "error" in line] or done.stderr.split("\n", 1)
+        return f"{command[0]} failed: {said[0] or 'it said nothing'}"
     unfinished.replace(library)  # a server that has the older one open keeps it
     return None
 

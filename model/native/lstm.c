@@ -2,11 +2,11 @@
  * and for AVX-512 VNNI with EIGHT_BITS too, as AMX has it.
  *
  * The recurrence is computed in integers of 16 bits, two products an instruction lane where float32 has one, or of 8, of
- * which there are four, or a tile of these at once. A hidden state lies in (-1, 1), so its scale is fixed: an answer doesn't depend on what else is
- * in the batch. Each row of weights has a scale of its own, chosen by the engine so that no sum can leave 32 bits.
- * Where states and weights are rounded to 8 bits, all have the same sums. The input product of the layer is looked up
- * in a table, a row a token, as a token's is always the same; the engine has a row filled when its token is first met.
- * Rows go through all their steps in groups, sorted by length, and nothing is padded.
+ * which there are four, or tiles of them at once. A hidden state lies in (-1, 1), so its scale is fixed: an answer doesn't
+ * depend on what else is in the batch. Each row of weights has a scale of its own, chosen by the engine so that no sum can
+ * leave 32 bits. Where states and weights are rounded to 8 bits, all have the same sums. The input product of the layer is
+ * looked up in a table, a row a token, as a token's is always the same; the engine has a row filled when its token is
+ * first met. Rows go through all their steps in groups, sorted by length, and no text is padded.
  *
  * V tokens, E embedding, H hidden units a direction, D directions, C classes; U blocks of LANES units, of which H fills the
  * first. Outputs of a direction are in the order (U, GATES, LANES), so that a block holds all gates of its units.
@@ -20,7 +20,6 @@
 #include <string.h>
 
 #ifdef __AMX_INT8__
-#include <asm/prctl.h>
 #include <cpuid.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -29,8 +28,8 @@
 #define EXPORT __attribute__((visibility("default")))
 #define INLINE static inline __attribute__((always_inline))
 
-/* All that the two widths differ in: V(add_epi32) is the instruction of the one that is compiled. Both do the same lane by
- * lane, so their answers are the same to the bit. */
+/* The two widths of registers: V(add_epi32) is the instruction of the one that is compiled. Both do the same lane by lane,
+ * so their answers are the same to the bit. */
 #ifdef __AVX512VNNI__
 
 #define V(instruction) _mm512_##instruction
@@ -222,12 +221,13 @@ TILES(FUNCTION)
 
 #ifdef __AMX_INT8__
 
-/* Linux lets a process use tiles once it has asked to; 18 is the number of what they hold among a CPU's states. */
+/* Linux lets a process use tiles once it has asked to. By number, as headers before 5.16 don't name what it is to ask. */
 static int has_tiles(void) {
+    enum { ARCH_REQ_XCOMP_PERM_ = 0x1023, XFEATURE_XTILEDATA_ = 18 };
     const unsigned tiles = bit_AMX_TILE | bit_AMX_INT8;
     unsigned a, b, c, d;
     if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || (d & tiles) != tiles) return 0;
-    return syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, 18) == 0;
+    return syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM_, XFEATURE_XTILEDATA_) == 0;
 }
 
 EXPORT int lembra_runs_here(void) { return has_width() && has_tiles(); }
@@ -244,6 +244,7 @@ static void begin(int64_t rows) {
         shapes.row_bytes[tile] = WHOLE;
         shapes.rows[tile] = tile <= 4 ? rows : WHOLE / PRODUCTS;
     }
+    __asm__ volatile("" ::"m"(shapes)); /* gcc before 14 is told that its first eight bytes are read, and no more */
     _tile_loadconfig(&shapes);
 }
 

@@ -1,6 +1,7 @@
 """model.engine_native: our own engine agrees with onnxruntime's float32, whatever the shapes, and is safe to run."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -23,7 +24,15 @@ pytestmark = pytest.mark.skipif(not kernels(), reason="built without a C compile
 VOCABULARY = 50
 # Of logits of about 1. A state's integer is off by up to 1/8192, or 1/254, and so is each weight's share of a sum.
 AGREEMENT = {16: 2e-3, 8: 1e-2}
-SHAPES = [(1, 1, 1), (3, 5, 2), (8, 8, 2), (7, 33, 1), (24, 64, 2), (5, 100, 2)]  # embedding, hidden, directions
+SHAPES = [
+    (1, 1, 1),
+    (3, 5, 2),
+    (8, 8, 2),
+    (7, 33, 1),
+    (24, 64, 2),
+    (5, 100, 2),
+    (3, 129, 1),
+]  # embedding, hidden, directions
 ROWS = [1, 2, 3, 4, 5, 6, 7, 15, 16, 17, 23, 24, 25, 60]
 
 
@@ -38,6 +47,8 @@ class Way(NamedTuple):
         return AGREEMENT[self.bits]
 
 
+CPUINFO = Path("/proc/cpuinfo")
+FLAGS = set(CPUINFO.read_text(encoding="utf-8").split()) if CPUINFO.exists() else set()
 EVERY: tuple[Bits, ...] = (16, 8)
 WAYS = [Way(kernel, bits) for bits in EVERY for kernel in kernels() if kernel.bits >= bits]
 on_each_way = pytest.mark.parametrize(
@@ -200,12 +211,28 @@ def test_a_weight_that_is_no_number_is_refused(value: float) -> None:
 
 def test_a_table_that_would_be_too_large_is_left_to_onnxruntime() -> None:
     """A gigabyte of input products is the limit. A width that pads the units less may be the only one that fits."""
-    assert kernels_for(config(4, 9, 2), 8) == kernels()
-    assert kernels_for(config(4, 9, 2), 16) == tuple(kernel for kernel in kernels() if kernel.bits == 16)
+    assert kernels_for(config(4, 64, 2), 8) == kernels()
+    assert kernels_for(config(4, 64, 2), 16) == tuple(kernel for kernel in kernels() if kernel.bits == 16)
     large = config(4, 9, 2).model_copy(update={"vocabulary_size": 900_000})
     assert not kernels_for(large.model_copy(update={"hidden_size": 256}), 8)
     of_nine_blocks = large.model_copy(update={"hidden_size": 72})
     assert kernels_for(of_nine_blocks, 8) == tuple(kernel for kernel in kernels() if kernel.lanes == 8)
+
+
+@pytest.mark.parametrize(
+    ("hidden", "tiles"), [(8, False), (48, False), (64, True), (144, False), (192, True), (250, True)]
+)
+def test_tiles_are_for_networks_that_fill_them(hidden: int, tiles: bool) -> None:
+    """They want units by the 64, and what is padded is computed."""
+    if not any(kernel.whole == 64 for kernel in kernels()):
+        pytest.skip("this CPU, or the compiler that was there, has no AMX")
+    assert (kernels_for(config(4, hidden, 2), 8)[0].whole == 64) is tiles
+
+
+@pytest.mark.skipif("amx_int8" not in FLAGS, reason="this CPU has no AMX")
+def test_where_the_cpu_has_tiles_they_are_there() -> None:
+    """A library that can't be loaded any more would be missed by nobody."""
+    assert kernels()[0].name == "AMX"
 
 
 def test_it_is_the_first_candidate_on_a_cpu() -> None:

@@ -4,13 +4,13 @@ import random
 
 import pytest
 import tokenizers
-from tokenizers import AddedToken, models, normalizers, pre_tokenizers
+from tokenizers import AddedToken, models, normalizers, pre_tokenizers, processors
 
 from model.words import Words, normalizer, pre_tokenizer
 
 KNOWN = ["it", "'s", "s", "did", "don", "n't", "t", "nt", "'t", "ca", "é", "ß", "ação", "x1", "_", "'", ",", "”"]
 # All of ASCII, what else is plain, and pieces that make contractions likely.
-SIGNS = [*map(chr, range(128)), *"ÀÖØÞßàöøÿãçéõ’“”–—", *["n't", "N’T", "'s", "did", "can", " "] * 12]
+SIGNS = [*map(chr, range(128)), *"ÀÖØÞßàöøÿãçéõœŒ¡¿’‘“”„«»–—•€£§°©®", *["n't", "N’T", "'s", "did", "can", " "] * 12]
 OTHERS = ["ª", "µ", "×", "÷", "½", "…", "\u00a0", "\u0301", "\x1f", "İ", "Σ", "ŉ", "語", "\u200b"]
 
 
@@ -66,8 +66,8 @@ def test_another_pipeline_is_left_to_the_library(name: str, value: object) -> No
 
 def test_a_pipeline_that_adds_or_cuts_is_left_to_the_library() -> None:
     """Words of its own are found before any pattern."""
-    adding, cutting = pipeline(), pipeline()
+    adding, cutting, repeating = pipeline(), pipeline(), pipeline()
     adding.add_tokens([AddedToken("did it")])
     cutting.enable_truncation(3)
-    assert Words.of(adding) is None
-    assert Words.of(cutting) is None
+    repeating.post_processor = processors.TemplateProcessing("$A $A", "$A $B", [])
+    assert [Words.of(other) for other in (adding, cutting, repeating)] == [None] * 3

@@ -78,13 +78,24 @@ def test_few_rows_are_judged_in_folds(single: Splits, multi: Splits, monkeypatch
         assert (rival.fit(multi, TrainingConfig()).alone is not None) is fits
 
 
-def test_folds_are_not_believed_where_the_datas_own_valid_is_other_text(single: Splits) -> None:
-    """Train's rows would say what is right for train's rows. Where `valid` is of the same kind, they may."""
-    own = replace(single, own_valid=True)
-    assert rival.fit(own, TrainingConfig()).alone is not None
-    texts = [f"it was very {word}" for word in ("good", "bad") for _ in range(40)]
-    turned = Examples(texts, [("down",)] * 40 + [("up",)] * 40)
-    assert rival.fit(replace(own, validation=turned), TrainingConfig()).alone is None
+def test_folds_are_not_believed_where_the_datas_own_valid_is_other_text(single: Splits, multi: Splits) -> None:
+    """They would say what is right for train's rows. Where `valid` is of the same kind, its rows count beside them."""
+    for found, labels in ((single, ("up", "down")), (multi, ("cold", "late"))):
+        own = replace(found, own_valid=True)
+        assert rival.fit(own, TrainingConfig()).alone is not None
+        rng = random.Random(0)
+        texts = [f"nothing of train's {number} words" for number in range(60)]
+        other = Examples(texts, [(rng.choice(labels),) for _ in texts], found.kind)
+        assert rival.fit(replace(own, validation=other), TrainingConfig()).alone is None
+
+
+def test_a_valid_of_a_row_or_of_copies_is_no_other_text(single: Splits) -> None:
+    """One row says little of what the rest is like, and what stands in train already says nothing."""
+    for rows in ([0], [1], [2], [3], [4], [5]):
+        own = replace(single, own_valid=True, validation=single.validation.take(rows))
+        assert rival.fit(own, TrainingConfig()).alone is not None
+    copies = Examples([f"{text}!" for text in single.train.texts[:9]], single.train.labels[:9], single.kind)
+    assert rival.fit(replace(single, own_valid=True, validation=copies), TrainingConfig()).alone is not None
 
 
 @pytest.mark.parametrize("times", [1, 3])

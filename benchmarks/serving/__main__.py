@@ -27,6 +27,7 @@ from model.bundle import Bundle
 
 TEXTS = 2000
 LIST = 64  # texts of one request, where there are several
+IDLE_S = 2
 
 
 def main() -> None:
@@ -66,7 +67,7 @@ class Bench:
             ceiling = self._closed(noop, self._single, 32)
             alone = self._closed(noop, self._single, 1)
             found = {"noop_req_s": ceiling["req_s"], "noop_lone_ms": alone["p50_ms"]}
-            found |= {"noop_ready_s": noop.ready_s, "noop_mb": noop.memory_mb}
+            found |= {"noop_ready_s": noop.ready_s, "noop_mb": noop.memory_mb, "noop_idle_cpu": noop.cpu_share(IDLE_S)}
         offline = self._offline()
         with servers.running(OURS, self._cores, **self._settings) as ours:
             found |= {"ready_s": ours.ready_s, "mb": ours.memory_mb}
@@ -75,8 +76,10 @@ class Bench:
             one, many = self._closed(ours, self._single, 32), self._closed(ours, self._lists, 4)
             lone = self._closed(ours, self._single, 1)
             found |= {"req_s": one["req_s"], "lone_ms": lone["p50_ms"], "list_texts_s": LIST * many["req_s"]}
-            found |= {"failed": one["failed"] + many["failed"] + lone["failed"], "idle_cpu": ours.cpu_share(2)}
+            found |= {"failed": one["failed"] + many["failed"] + lone["failed"]}
             found |= self._mixed(ours, rate=one["req_s"] / 2, seed=number)
+            # Last: where a machine is shared, the caches are others' after a second, and who comes then waits for them.
+            found |= {"idle_cpu": ours.cpu_share(IDLE_S)}
         with servers.running(OURS, self._cores, **self._settings, max_waiting_tokens=20_000) as ours:
             found |= self._overload(ours, peak=one["req_s"], seed=number)
         return found | {
@@ -97,11 +100,12 @@ class Bench:
         os.sched_setaffinity(0, self._cores)
         classifier = Bundle.open(self._bundle).classifier(device="cpu", threads=len(self._cores))
         classifier.predict(self._texts)
-        started = time.perf_counter()
-        classifier.predict(self._texts)
-        seconds = time.perf_counter() - started
+        started, texts = time.perf_counter(), 0
+        while (seconds := time.perf_counter() - started) < self._seconds:
+            classifier.predict(self._texts)
+            texts += len(self._texts)
         os.sched_setaffinity(0, before)
-        return len(self._texts) / seconds
+        return texts / seconds
 
     def _mixed(self, server: Server, *, rate: float, seed: int) -> Figures:
         """Short texts at half of what it can, and the same with a long one among a hundred."""
@@ -159,7 +163,7 @@ ROWS = (
         "0.9",
     ),
     ("one client", "{lone_ms:.2f}, {lone_over_ms:.2f}", "median ms, over the no-op's", "1.5"),
-    ("idle", "{idle_cpu:.3f}", "share of a core", "0.01"),
+    ("idle", "{idle_cpu:.3f}, {noop_idle_cpu:.3f}", "share of a core, the no-op's", "0.01"),
     ("half load, 1 % long texts", "{mixed_p99_ms:.1f}, {mixed_ratio:.2f}", "p99 of short in ms, ratio to without", "2"),
     (
         "5 times its capacity, a short queue",

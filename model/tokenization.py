@@ -17,6 +17,10 @@ UNKNOWN = 1
 # A huge text is cut in characters before it is tokenized, so that it can't hold a core. Words of any language are far
 # shorter on average; a text that is longer by other signs is cut earlier than its tokens say, and counts as cut.
 CHARACTERS_PER_TOKEN = 64
+# Texts of a call that the library's threads, where it may use them, read faster than one does by words: on two cores as
+# fast, on more the faster.
+MANY = 64
+PARALLEL = "TOKENIZERS_PARALLELISM"  # the library's own name
 
 Ids: TypeAlias = npt.NDArray[np.int64]
 
@@ -26,7 +30,7 @@ def use_one_thread() -> None:
 
     Their pool of threads has each batch handed over, and on one core waited for: 47 to 50 µs a text, for 60 to 106.
     """
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault(PARALLEL, "false")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +88,8 @@ class Tokenization:
 
     def _ids(self, texts: Sequence[str]) -> list[list[int]]:
         """The pipeline's ids: of plain texts by their words, the same in less time."""
-        by_words = [self._words.ids(text) if self._words else None for text in texts]
+        words = self._words if len(texts) < MANY or os.environ.get(PARALLEL) == "false" else None
+        by_words = [words.ids(text) if words else None for text in texts]
         others = [text for text, ids in zip(texts, by_words, strict=True) if ids is None]
         encodings = iter(self._tokenizer.encode_batch_fast(others, add_special_tokens=False) if others else ())
         return [next(encodings).ids if ids is None else ids for ids in by_words]

@@ -87,6 +87,20 @@ class Beside:
         }
 
 
+@dataclass(frozen=True)
+class Kept:
+    """The checkpoints of all that a run trains."""
+
+    first: Checkpoints
+    again: Checkpoints
+    pretraining: Checkpoints
+
+    def delete(self) -> None:
+        """In this order: without what came before it, what is kept of the second training would be another run's."""
+        for checkpoints in (self.again, self.first, self.pretraining):
+            checkpoints.delete()
+
+
 @place.claims("bundle")
 def run(
     parts: Parts,
@@ -126,12 +140,7 @@ def run(
     splits = data.split(parts, config)
     whole = data.whole(splits, config)
     beside = _beside(parts, splits, config, given, teachers, "cuda" if chosen.type == "cuda" else "cpu")
-    taken_up = {"overwrite": overwrite, "resume": resume}
-    kept = Checkpoints(place.beside(out, place.RUN_FOLDER), build.identity(config, splits, **beside.identity))
-    place.take_up(out, kept, **taken_up)
-    made_of_all = build.identity(config, whole, **beside.identity) if whole is not None else None
-    kept_again = refit.checkpoints(out, made_of_all, **taken_up)
-    pretraining = pretrain.checkpoints(out, config, beside.pretrained_on, chosen, **taken_up)
+    kept = _take_up(out, config, splits, whole, beside, chosen, overwrite=overwrite, resume=resume)
     checked = check.check(
         parts, seed=config.seed, find_label_errors=config.find_label_errors, keep_texts=config.keep_texts
     )
@@ -142,9 +151,9 @@ def run(
     linear = _fit_rival(splits, config, console) if config.rival or config.ngrams else None
     made = None
     if beside.pretrained_on is not None:
-        made = _pretrain(beside.pretrained_on, config, pretraining, chosen, console)
+        made = _pretrain(beside.pretrained_on, config, kept.pretraining, chosen, console)
         given = made.encoder if made is not None else None
-    tracked = tracking.tracker(kept.folder, out.name, config, console, on=track)
+    tracked = tracking.tracker(kept.first.folder, out.name, config, console, on=track)
     trainer = Trainer(
         config,
         chosen,
@@ -154,7 +163,7 @@ def run(
         _lessons(beside.teachers, whole or splits),
         console,
         tracked,
-        Keepers(kept, kept_again),
+        Keepers(kept.first, kept.again),
         offer,
     )
     first, again = trainer.train(splits, whole)
@@ -182,9 +191,7 @@ def run(
         seconds=time.perf_counter() - started,
     )
     manifest = _write(out, facts, console, overwrite=overwrite)
-    # In this order: without what came before it, what is kept of the second training would be another run's.
-    for checkpoints in (kept_again, kept, pretraining):
-        checkpoints.delete()
+    kept.delete()
     metrics = {name: found.report.summary() for name, found in judged.items()}
     tracked.result(metrics)
     _show(console, facts)
@@ -210,6 +217,26 @@ def _beside(
         if teachers and texts
         else None,
     )
+
+
+def _take_up(
+    out: Path,
+    config: TrainingConfig,
+    splits: Splits,
+    whole: Splits | None,
+    beside: Beside,
+    device: torch.device,
+    *,
+    overwrite: bool,
+    resume: bool,
+) -> Kept:
+    """What is kept of this run, or nothing yet. Raises: TrainingError where it is of another one."""
+    taken_up = {"overwrite": overwrite, "resume": resume}
+    first = Checkpoints(place.beside(out, place.RUN_FOLDER), build.identity(config, splits, **beside.identity))
+    place.take_up(out, first, **taken_up)
+    made_of_all = build.identity(config, whole, **beside.identity) if whole is not None else None
+    again = refit.checkpoints(out, made_of_all, **taken_up)
+    return Kept(first, again, pretrain.checkpoints(out, config, beside.pretrained_on, device, **taken_up))
 
 
 def _tell(console: Console, splits: Splits, device: torch.device, recipe: str | None, beside: Beside) -> None:

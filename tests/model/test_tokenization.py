@@ -3,7 +3,7 @@
 import pytest
 
 from model.errors import BundleError, TextError
-from model.tokenization import CHARACTERS_PER_TOKEN, UNKNOWN, Tokenization
+from model.tokenization import CHARACTERS_PER_TOKEN, MANY, PARALLEL, UNKNOWN, Tokenization
 from training import tokenizer
 from training.config import TrainingConfig
 
@@ -40,6 +40,17 @@ def test_white_space_takes_no_room(tokenization: Tokenization) -> None:
     """However much of it there is, the words are read."""
     (row,) = tokenization.encode([" " * 100 * CHARACTERS_PER_TOKEN + "the film was good"])
     assert (len(row.ids), row.truncated) == (4, False)
+
+
+@pytest.mark.parametrize("parallel", ["true", "false"])
+def test_many_texts_are_read_as_each_is_alone(
+    tokenization: Tokenization, parallel: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the library's threads, or by words: plain texts and others, in their order."""
+    monkeypatch.setenv(PARALLEL, parallel)
+    texts = [f"the film {sign} {number}" for number in range(MANY) for sign in ("was", "…", "didn’t")]
+    alone = [tokenization.encode([text])[0].ids.tolist() for text in texts]
+    assert [row.ids.tolist() for row in tokenization.encode(texts)] == alone
 
 
 @pytest.mark.parametrize("text", ["", " ", "\n\t", "\u200b"])

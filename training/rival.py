@@ -42,7 +42,7 @@ RESAMPLES = 1000
 # 500 can't prove what half a percent of their likelihood is worth: 0.6 points of B2W's.
 FEW_HELD_OUT = 1_000
 # A `valid` of the data's own may be of other text than train. It is where in folds its rows are less likely than
-# train's, by more than so many standard errors: SST-2's, whose train has pieces of sentences, by 5; other sets', by 1.
+# train's, by more than so many standard errors: SST-2's, whose train has pieces of sentences, by 7; other sets', by 1.
 MOST_ERRORS = 2.0
 # Characters of train and validation, times linear SVMs: with folds that takes some 40 s, and grows with it.
 MOST_IN_FOLDS = 10_000_000
@@ -104,21 +104,17 @@ def fit(splits: Splits, config: TrainingConfig) -> Rival:
     """
     started = time.perf_counter()
     known = data.joined([splits.train, splits.validation])
-    best, in_folds = None, _in_folds(splits, known, config)
-    if in_folds is not None:
-        best = _best(splits, known, in_folds, config)
-        if splits.own_valid and not _are_alike(splits, best, in_folds.counted_N):
-            best, in_folds = None, None
+    best = in_folds = _best_in_folds(splits, known, config)
     if best is None:
         held_out_N = np.arange(len(known)) >= len(splits.train)
         best = _best(splits, known, _Judged([held_out_N], held_out_N), config)
-    fitted = _fitted(best, splits, in_folds=in_folds is not None)
+    fitted = _fitted(best, splits, in_folds=best is in_folds)
     return replace(fitted, seconds=round(time.perf_counter() - started, 1))
 
 
-def _in_folds(splits: Splits, known: Examples, config: TrainingConfig) -> _Judged | None:
-    """Each fold of train's and validation's rows, where a copy of a text is no evidence of its own; None where enough
-    rows are held out, or folds would take too long.
+def _best_in_folds(splits: Splits, known: Examples, config: TrainingConfig) -> _Choice | None:
+    """By each fold of train's and validation's rows, where a copy of a text is no evidence of its own; None where
+    enough rows are held out, folds would take too long, or the data's own `valid` is other text.
     """
     svms = 1 if splits.kind == "single-label" and len(splits.labels) == 2 else len(splits.labels)
     characters = sum(min(len(text), CHARACTERS_PER_TOKEN * config.max_tokens) for text in known.texts)
@@ -126,7 +122,8 @@ def _in_folds(splits: Splits, known: Examples, config: TrainingConfig) -> _Judge
         return None
     fold_N = data.folds(known, config.seed)
     once_N = data.first_copies(known) == np.arange(len(known))
-    return _Judged([fold_N == fold for fold in range(data.FOLDS)], once_N)
+    best = _best(splits, known, _Judged([fold_N == fold for fold in range(data.FOLDS)], once_N), config)
+    return best if not splits.own_valid or _are_alike(splits, best, once_N) else None
 
 
 def _are_alike(splits: Splits, choice: _Choice, counted_N: Flags) -> bool:

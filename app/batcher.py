@@ -55,7 +55,7 @@ class Limits:
 
 
 class Batcher:
-    """Serves one classifier. `classify` is for the event loop that made the batcher."""
+    """Serves one classifier. `submit` is for the event loop that made the batcher."""
 
     def __init__(
         self,
@@ -72,6 +72,7 @@ class Batcher:
         self._metrics = metrics.of(name)
         self._clock = clock
         self._loop = asyncio.get_running_loop()
+        self._new: list[Request] = []  # of this turn of the loop; on the event loop only
         self._wake = threading.Condition()
         self._arrived: list[Request] = []
         self._ended = ""  # why no more is taken on
@@ -94,32 +95,34 @@ class Batcher:
         hangs = since is not None and self._clock() - since > self._limits.deadline_s
         return self._worker.is_alive() and not self._ended and not hangs
 
-    async def classify(
+    def submit(
         self, texts: Sequence[str], *, truncate: bool = True, deadline_s: float | None = None
-    ) -> list[Prediction]:
-        """The answers, in the order of the texts: all of them, or an error.
+    ) -> asyncio.Future[list[Prediction]]:
+        """The answers to come, in the order of the texts: all of them, or an error. To cancel it is to leave.
 
         `deadline_s` is what is left of the limit, where some of it was spent before.
-        Raises: Overloaded at once if too much is waiting, TextError if a text would have to be cut and `truncate` is
-        false, DeadlineExceeded, EngineFailed, ShuttingDown.
+        Raises: Overloaded, ShuttingDown.
+        The future's: TextError if a text would have to be cut and `truncate` is false, DeadlineExceeded, EngineFailed,
+        ShuttingDown.
         """
         if not self.alive:
             raise self._refusal()
         within_s = self._limits.deadline_s if deadline_s is None else deadline_s
-        now = self._clock()
         estimate = sum(self.estimate(len(text)) for text in texts)
         self.check_room(estimate)
-        request = Request(texts, estimate, now, within_s, truncate=truncate)
+        request = Request(texts, estimate, self._clock(), within_s, truncate=truncate)
         self._count(estimate)
-        try:
-            self._enqueue(request)
-            return await request.future
-        finally:
-            self._pending.discard(request)
-            self._count(-estimate)
+        self._pending.add(request)
+        request.future.add_done_callback(partial(self._done, request, estimate))
+        self._alarm.watch(request.ends)
+        if not self._new:
+            self._loop.call_soon(self._hand_over)
+        self._new.append(request)
+        return request.future
 
     async def close(self) -> None:
         """Answer what is queued, then end the worker: an engine that hangs is waited for `deadline_s`, no longer."""
+        self._hand_over()
         with self._wake:
             self._ended = self._ended or "the server is shutting down"
             self._wake.notify()
@@ -169,14 +172,19 @@ class Batcher:
     def _refusal(self) -> ShuttingDown:
         return ShuttingDown(f"model {self._name!r} takes no more requests: {self._ended or 'its engine hangs'}")
 
-    def _enqueue(self, request: Request) -> None:
+    def _hand_over(self) -> None:
+        """Give the worker all that came in a turn of the loop: woken by the first, it would compute that one alone."""
+        new, self._new = self._new, []
         with self._wake:
-            if self._ended:
-                raise self._refusal()
-            self._pending.add(request)
-            self._alarm.watch(request.ends)
-            self._arrived.append(request)  # last: nobody would wait for what the worker had, if this had failed before
-            self._wake.notify()
+            if not self._ended:
+                self._arrived += new
+                self._wake.notify()
+                return
+        self._fail(new, self._refusal)
+
+    def _done(self, request: Request, estimate: int, _future: asyncio.Future[list[Prediction]]) -> None:
+        self._pending.discard(request)
+        self._count(-estimate)
 
     def _end_late(self, until: float) -> float | None:
         """Tell those whose time is up, whatever the engine does; when the next one's is."""

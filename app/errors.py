@@ -117,10 +117,10 @@ def answer(instance: str, error: AppError) -> Response:
     return problem(instance, error.status, str(error), slug=error.slug, errors=error.errors, headers=error.headers)
 
 
-def unexpected(request: Request, error: Exception) -> Response:
+def unexpected(method: str, path: str, error: Exception) -> Response:
     """What a client is told of an error that nobody foresaw; the log has its traceback."""
-    logger.error("unexpected error in %s %s", request.method, request.url.path, exc_info=error)
-    return problem(request.scope["path"], 500, "the server met an error that it did not expect; its log has it")
+    logger.error("unexpected error in %s %s", method, path, exc_info=error)
+    return problem(path, 500, "the server met an error that it did not expect; its log has it")
 
 
 def install(app: FastAPI) -> None:
@@ -131,7 +131,7 @@ def install(app: FastAPI) -> None:
         return answer(request.scope["path"], error)
 
     async def unforeseen(request: Request, error: Exception) -> Response:
-        return unexpected(request, error)
+        return unexpected(request.method, request.scope["path"], error)
 
     async def http_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)

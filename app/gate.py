@@ -1,29 +1,35 @@
-"""POST /classify, ahead of FastAPI's road: refused where nothing more fits, else answered by the route itself.
+"""POST /classify, ahead of FastAPI's road: refused where nothing more fits, else answered by `app/classify.py`.
 
+Two ways lead here. `Gate` is an application like any other, for whatever server. `Desk` is asked by `app/protocol.py`
+before there is an ASGI request: FastAPI's road, and ASGI's messages with a task for each request, cost more than all
+else that a short text needs.
 A server that can do a thousand requests a second may be sent ten thousand: what a refusal costs is then most of its
-work, so it comes before the body is read, ready made; where `app/protocol.py` reads the head, before there is an ASGI
-request. And FastAPI's road costs as much as all else that the event loop does for a short text.
+work, so it comes before the body is read, ready made.
 """
 
-from collections.abc import Sequence
+import asyncio
+import time
+from collections.abc import Callable
 from copy import copy
-from functools import lru_cache
-from typing import TypeAlias
+from functools import lru_cache, partial
 
 from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from app import classify, routes
 from app.batcher import LONGEST_RETRY_S
+from app.classify import State, Work
 from app.errors import AppError, Overloaded, answer, unexpected
-from app.routes import CLASSIFY, CLOSE, MOST_DIGITS, State, classify
+from app.protocol import Headers, Reply
+from app.routes import CLASSIFY, CLIENT_LEFT, CLOSE, JSON, MOST_DIGITS, is_json
+from model.classifier import Prediction
 
 # A body that is larger, or of which nobody knows how large it is, is not waited for.
 READ_ON_BYTES = 64 * 1024
 CLASSIFY_TARGET = CLASSIFY.encode()
-
-Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
+HEAD_OF_200 = b"content-length: %d\r\ncontent-type: " + JSON.encode() + b"\r\n"
 
 
 class Gate(FastAPI):
@@ -41,11 +47,86 @@ class Gate(FastAPI):
 
 async def _answer(request: Request) -> Response:
     try:
-        return refused(request.app.state.lembra, request.scope["headers"]) or await classify(request)
-    except AppError as error:
-        return answer(CLASSIFY, error)
+        return refused(request.app.state.lembra, request.scope["headers"]) or await routes.classify(request)
     except Exception as error:
-        return unexpected(request, error)
+        return _told(error)
+
+
+class Desk:
+    """Answers requests to classify that a connection has read. What the protocol asks of it is `protocol.Desk`."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    def refuse(self, method: bytes, target: bytes, headers: Headers) -> tuple[bytes, bytes] | None:
+        """`refused`, as headers and body. None for all else: other roads, and where the connection would end."""
+        if method != b"POST" or target != CLASSIFY_TARGET:
+            return None
+        size = _announced(headers)
+        if not _is_read_on(size, headers) or (retry_s := _full_for(self._state, size or 0)) is None:
+            return None
+        self._state.metrics.refused.inc()
+        return _refusal_written(retry_s)
+
+    def takes(self, method: bytes, target: bytes, headers: Headers) -> bool:
+        """Whether `answer` is the road of such a request: one whose body is JSON, and not large."""
+        if method != b"POST" or target != CLASSIFY_TARGET:
+            return False
+        size, kind = _announced(headers), b"".join(value for name, value in headers if name == b"content-type")
+        fits = size is not None and size <= self._state.settings.max_body_bytes
+        return fits and _is_read_on(size, headers) and is_json(kind.decode("latin-1"))
+
+    def answer(self, body: bytes, reply: Reply) -> Callable[[], object]:
+        """Have the answer to that body sent in a later turn of the loop. What is returned is for a client that left."""
+        return _Call(self._state, reply).begin(body)
+
+
+class _Call:
+    """A request at the desk, from its body to its answer."""
+
+    def __init__(self, state: State, reply: Reply) -> None:
+        self._state = state
+        self._reply = reply
+        self._started = time.perf_counter()
+
+    def begin(self, body: bytes) -> Callable[[], object]:
+        try:
+            work = classify.begin(self._state, body)
+        except Exception as error:
+            asyncio.get_running_loop().call_soon(self._fail, error)
+            return lambda: None
+        work.predictions.add_done_callback(partial(self._predicted, work))
+        return work.predictions.cancel
+
+    def _predicted(self, work: Work, predictions: asyncio.Future[list[Prediction]]) -> None:
+        if predictions.cancelled():
+            self._count(CLIENT_LEFT)
+        elif work.is_large:
+            writing = asyncio.get_running_loop().run_in_executor(None, classify.finish, work)
+            writing.add_done_callback(lambda content: self._finish(content.result))
+        else:
+            self._finish(partial(classify.finish, work))
+
+    def _finish(self, content: Callable[[], bytes]) -> None:
+        try:
+            body = content()
+        except Exception as error:
+            self._fail(error)
+        else:
+            self._count(200)
+            self._reply(200, HEAD_OF_200 % len(body), body)
+
+    def _fail(self, error: Exception) -> None:
+        response = _told(error)
+        self._count(response.status_code)
+        self._reply(response.status_code, *_written(response))
+
+    def _count(self, status: int) -> None:
+        self._state.metrics.answered(status, time.perf_counter() - self._started)
+
+
+def _told(error: Exception) -> Response:
+    return answer(CLASSIFY, error) if isinstance(error, AppError) else unexpected("POST", CLASSIFY, error)
 
 
 def refused(state: State, headers: Headers) -> Response | None:
@@ -58,17 +139,6 @@ def refused(state: State, headers: Headers) -> Response | None:
     response = copy(made)
     response.raw_headers = list(made.raw_headers)  # what wraps the application may add to it
     return response
-
-
-def refused_at_once(state: State, method: bytes, target: bytes, headers: Headers) -> tuple[bytes, bytes] | None:
-    """`refused`, as headers and body to be sent. None for all else: other roads, and where the connection would end."""
-    if method != b"POST" or target != CLASSIFY_TARGET:
-        return None
-    size = _announced(headers)
-    if not _is_read_on(size, headers) or (retry_s := _full_for(state, size or 0)) is None:
-        return None
-    state.metrics.refused.inc()
-    return _written(retry_s)
 
 
 def _full_for(state: State, size: int) -> int | None:
@@ -104,6 +174,9 @@ def _refusal(retry_s: int, *, close: bool) -> Response:
 
 
 @lru_cache(maxsize=LONGEST_RETRY_S)
-def _written(retry_s: int) -> tuple[bytes, bytes]:
-    made = _refusal(retry_s, close=False)
+def _refusal_written(retry_s: int) -> tuple[bytes, bytes]:
+    return _written(_refusal(retry_s, close=False))
+
+
+def _written(made: Response) -> tuple[bytes, bytes]:
     return b"".join(b"%s: %s\r\n" % header for header in made.raw_headers), bytes(made.body)

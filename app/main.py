@@ -12,7 +12,6 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from functools import partial
 from importlib import metadata
 from pathlib import Path
 from types import FrameType
@@ -24,11 +23,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import errors, routes, settings
 from app.batcher import Batcher, Limits
+from app.classify import Served, State
 from app.errors import SettingsError
-from app.gate import Gate, refused_at_once
+from app.gate import Desk, Gate
 from app.metrics import Metrics
-from app.protocol import REFUSE, Refuse
-from app.routes import Served, State
+from app.protocol import DESK
 from app.schemas import ModelCard
 from app.settings import Settings
 from model.bundle import Bundle
@@ -57,12 +56,12 @@ def create_app(chosen: Settings | None = None) -> FastAPI:
 
 def _lifespan(found: Settings) -> Callable[[FastAPI], Any]:
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Refuse]]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Desk]]:
         async with AsyncExitStack() as stack:
             state = await load(found, stack)
             app.state.lembra = state
             with _drain_before_closing(state), _collected():
-                yield {REFUSE: partial(refused_at_once, state)}
+                yield {DESK: Desk(state)}
 
     return lifespan
 

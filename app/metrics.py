@@ -76,9 +76,9 @@ class Metrics:
             multiprocess_mode="livesum",
         )
 
-    def answered(self, status: str, seconds: float) -> None:
+    def answered(self, status: int, seconds: float) -> None:
         """A request to classify has its answer."""
-        self.requests.labels(status).inc()
+        self.requests.labels(str(int(status))).inc()
         self.seconds.observe(seconds)
 
     def of(self, model: str) -> ModelMetrics:

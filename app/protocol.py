@@ -3,30 +3,50 @@
 It reads four requests in the time that h11 needs for one, but drops the body of a request that offers `Upgrade: h2c`,
 as Java's HttpClient does (uvicorn#2722), and sets no bound to a head.
 
-Where the application's lifespan left a `Refuse` under REFUSE, that is asked before there is a task or an ASGI message:
-10 µs a refusal, sockets aside, where it takes 31 in the application. And a request's scope has, under LEFT, a future
-that is done when its connection is lost: to wait for ASGI's message beside the work takes a task for each request.
+Where the application's lifespan left a desk under DESK, that is asked before there is a task or an ASGI message, which
+take most of what a short request costs: to refuse it at its head, or to answer its body.
 """
 
 import asyncio
+import typing
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TypeAlias
 
 import httptools
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-# Of a request's method, target and headers: None, or the headers, each with its line's end, and the body of a 429. Only
-# for requests whose headers tell the length of their body: where none can be made out llhttp ends the connection later.
-Refuse: TypeAlias = Callable[[bytes, bytes, Sequence[tuple[bytes, bytes]]], tuple[bytes, bytes] | None]
-REFUSE = "refuse"
-LEFT = "lembra.left"  # an extension of a scope: its "future"
+DESK = "lembra.desk"
+
+Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
+Reply: TypeAlias = Callable[[int, bytes, bytes], None]  # a status, its headers, each with its line's end, and the body
+
+
+class Desk(typing.Protocol):
+    """What may answer instead of the application. Its answers tell their length, and don't end the connection."""
+
+    def refuse(self, method: bytes, target: bytes, headers: Headers) -> tuple[bytes, bytes] | None:
+        """None, or the headers and the body of a 429. Only for requests whose headers tell the length of their body:
+        where none can be made out llhttp ends the connection later.
+        """
+
+    def takes(self, method: bytes, target: bytes, headers: Headers) -> bool:
+        """Whether `answer` is to have the body; only for bodies that may be kept in memory."""
+
+    def answer(self, body: bytes, reply: Reply) -> Callable[[], object]:
+        """Begin to answer; `reply` is called once, in a later turn of the loop. Returns what to call where the client
+        leaves before.
+        """
+
 
 # Bytes of a request line and headers (trailers too), and bytes without anything that could be handed on.
 MOST_HEAD = 64 * 1024
 # Requests behind one that isn't answered yet, and refusals in a turn of the loop, in which uvloop may read many times:
 # a read may hold ten thousand, and each costs more than its bytes.
 MOST_AHEAD = 32
+# A body for the desk that takes longer is the application's, which has a deadline for it.
+BODY_S = 0.05
 
 
 class Protocol(HttpToolsProtocol):
@@ -35,7 +55,9 @@ class Protocol(HttpToolsProtocol):
     _head = 0  # bytes of this message's head so far
     _in_head = True
     _running: RequestResponseCycle | None = None
-    _left: asyncio.Future[None] | None = None  # of the request that is running
+    _held: RequestResponseCycle | None = None  # the same, where the desk waits for its body
+    _held_until: asyncio.TimerHandle | None = None
+    _leave: Callable[[], object] | None = None  # of the desk's answer to it
     _silent = 0  # bytes since the parser told anything
     _refused = False  # this message, whose body is passed over
     _refusals = 0  # in this turn of the loop
@@ -55,6 +77,8 @@ class Protocol(HttpToolsProtocol):
             else:
                 self.send_400_response(f"No HTTP/1.1 request, or more than {MOST_HEAD:,} bytes of headers.")
             return
+        if self._held and not self._held_until:
+            self._held_until = self.loop.call_later(BODY_S, self._pass_on)
         answered = self._running.response_complete if self._running else self._has_refused
         if answered and not self.transport.is_closing():
             # What was sent after the answer is no request yet; uvicorn would wait for the rest for ever.
@@ -69,13 +93,54 @@ class Protocol(HttpToolsProtocol):
         if self._running and not self._running.response_complete:
             self._running.disconnected = True
             self._running.message_event.set()
-            if self._left is not None and not self._left.done():
-                self._left.set_result(None)
+        self._hold_no_more()
+        if self._leave:
+            self._leave()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        self._running, self._left = cycle, self.loop.create_future()
-        cycle.scope["extensions"] = {LEFT: {"future": self._left}}
-        super()._start_asgi_task(cycle, app)
+        """uvicorn's, where a request's turn comes: its head is read, and all ahead of it is answered."""
+        self._running = cycle
+        desk: Desk | None = self.app_state.get(DESK)
+        method, target, headers = cycle.scope["method"].encode(), cycle.scope["raw_path"], list(cycle.scope["headers"])
+        # Where answers aren't read, none is written: the application waits.
+        if desk is None or self.flow.write_paused or not desk.takes(method, target, headers):
+            super()._start_asgi_task(cycle, app)
+        elif cycle.more_body:
+            self._held = cycle
+        else:
+            self._ask(desk, cycle)
+
+    def _ask(self, desk: Desk, cycle: RequestResponseCycle) -> None:
+        self._hold_no_more()
+        self._leave = desk.answer(bytes(cycle.body), partial(self._reply, cycle))
+
+    def _reply(self, cycle: RequestResponseCycle, status: int, headers: bytes, body: bytes) -> None:
+        if cycle.disconnected:
+            return
+        self._leave = None
+        ends = b"" if cycle.keep_alive else b"connection: close\r\n"
+        self._write(status, headers + ends, body)
+        cycle.response_started = cycle.response_complete = True
+        if not cycle.keep_alive:
+            self.transport.close()
+        self.on_response_complete()
+
+    def _write(self, status: int, headers: bytes, body: bytes) -> None:
+        defaults = [b"%s: %s\r\n" % header for header in self.server_state.default_headers]
+        self.transport.write(b"".join([STATUS_LINE[status], *defaults, headers, b"\r\n", body]))
+
+    def _pass_on(self) -> None:
+        """Leave what is held to the application."""
+        held = self._held
+        self._hold_no_more()
+        if held:
+            super()._start_asgi_task(held, self.app)
+
+    def _hold_no_more(self) -> None:
+        self._held = None
+        if self._held_until:
+            self._held_until.cancel()
+            self._held_until = None
 
     def _feed(self, data: bytes) -> None:
         rest = memoryview(data)
@@ -133,19 +198,19 @@ class Protocol(HttpToolsProtocol):
         self._told()
         if not self.parser.should_upgrade() and not self._refused:
             super().on_message_complete()
+            if self._held:
+                self._ask(self.app_state[DESK], self._held)
 
     def _refuse(self) -> bool:
         """Refuse this request, if it is to be, and nothing is ahead of it or unread by its client."""
-        refuse: Refuse | None = self.app_state.get(REFUSE)
+        desk: Desk | None = self.app_state.get(DESK)
         busy = self._running is not None and not self._running.response_complete
         goes_on = self.parser.get_http_version() == "1.1" and self.parser.should_keep_alive()
-        if refuse is None or busy or self.flow.write_paused or not goes_on or self._refusals >= MOST_AHEAD:
+        if desk is None or busy or self.flow.write_paused or not goes_on or self._refusals >= MOST_AHEAD:
             return False
-        if (made := refuse(self.parser.get_method(), self.url, self.headers)) is None:
+        if (made := desk.refuse(self.parser.get_method(), self.url, self.headers)) is None:
             return False
-        headers, body = made
-        defaults = [b"%s: %s\r\n" % header for header in self.server_state.default_headers]
-        self.transport.write(b"".join([STATUS_LINE[429], *defaults, headers, b"\r\n", body]))
+        self._write(429, *made)
         self.server_state.total_requests += 1
         if not self._refusals:
             self.loop.call_soon(self._next_turn)

@@ -35,7 +35,12 @@ async def queued(batcher: Batcher, texts: int) -> None:
 
 
 def ask(batcher: Batcher, *texts: str) -> asyncio.Task[list[Prediction]]:
-    return asyncio.ensure_future(batcher.classify(texts, deadline_s=PATIENCE_S))
+    """A client: what it is refused for is its outcome too."""
+
+    async def answers() -> list[Prediction]:
+        return await batcher.submit(texts, deadline_s=PATIENCE_S)
+
+    return asyncio.ensure_future(answers())
 
 
 @asynccontextmanager

@@ -7,7 +7,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from tests.app.serving import app_of, client_of
+from tests.app.serving import app_of, client_of, connected
 
 
 @pytest.fixture
@@ -15,8 +15,8 @@ def app(tiny_bundle: Path) -> FastAPI:
     return app_of(tiny_bundle)
 
 
-@pytest.fixture
-async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of that app while it runs."""
-    async with client_of(app) as client:
+@pytest.fixture(params=[client_of, connected], ids=["asgi", "socket"])
+async def client(app: FastAPI, request: pytest.FixtureRequest) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of that app while it runs, on each of the roads to it."""
+    async with request.param(app) as client:
         yield client

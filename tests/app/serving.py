@@ -1,5 +1,6 @@
 """The server in this process, on the tiny bundle, with limits that a test can reach."""
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -8,10 +9,13 @@ from typing import Any
 
 import httpx
 from fastapi import FastAPI
+from uvicorn import Config
+from uvicorn.server import ServerState
 
 from app.batcher import Batcher, Limits
+from app.classify import Served, State
 from app.main import create_app
-from app.routes import Served, State
+from app.protocol import Protocol
 from app.settings import Settings
 from tests import tiny
 from tests.fakes import PATIENCE_S, FakeEngine, classifier_on
@@ -46,6 +50,19 @@ async def client_of(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://it") as client:
         yield client
+
+
+@asynccontextmanager
+async def connected(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    """The same over a socket, by our own protocol, as `python -m app` has it."""
+    config = Config(app, interface="asgi3", ws="none", lifespan="off", access_log=False, log_config=None)
+    config.load()
+    async with app.router.lifespan_context(app) as state:
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(lambda: Protocol(config, ServerState(), dict(state)), "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        async with server, httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE_S) as client:
+            yield client
 
 
 @asynccontextmanager

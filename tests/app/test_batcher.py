@@ -27,7 +27,7 @@ async def test_a_lone_request_does_not_wait() -> None:
     """There is no waiting window: a text is computed with nothing behind it, and with a clock that stands still."""
     engine = FakeEngine()
     async with serving(engine) as batcher, asyncio.timeout(PATIENCE_S):
-        assert len(await batcher.classify([A])) == 1
+        assert len(await batcher.submit([A])) == 1
     assert engine.batches == [[IDS[A]]]
 
 
@@ -42,12 +42,20 @@ async def test_what_waits_is_computed_together() -> None:
     assert [len(batch) for batch in engine.batches] == [1, 2]
 
 
+async def test_what_comes_in_one_turn_is_computed_together() -> None:
+    """A free worker isn't woken by the first of them alone."""
+    engine = FakeEngine()
+    async with serving(engine) as batcher:
+        await outcomes(*[batcher.submit([text]) for text in (A, B, C)])
+    assert [len(batch) for batch in engine.batches] == [3]
+
+
 async def test_answers_come_in_the_callers_order() -> None:
     """Rows are sorted by length and cut into batches on the way; the caller sees nothing of it."""
     engine = FakeEngine()
     texts = [C, A, B, C, B, A]
     async with serving(engine, limits=replace(LIMITS, batch_tokens=4)) as batcher:
-        answers = await batcher.classify(texts)
+        answers = await batcher.submit(texts)
     assert len(engine.batches) > 1
     assert [answer.tokens for answer in answers] == [len(IDS[text]) for text in texts]
 
@@ -57,8 +65,8 @@ async def test_an_answer_in_a_batch_equals_the_answer_alone() -> None:
     whole = tiny.classifier()
     texts = ["good", "the film was not good and not bad", "dull", "a very very long and slow film", "unheard"]
     async with serving(FakeEngine(), classifier=whole) as batcher:
-        together = await batcher.classify(texts)
-        alone = [(await batcher.classify([text]))[0] for text in texts]
+        together = await batcher.submit(texts)
+        alone = [(await batcher.submit([text]))[0] for text in texts]
     assert np.allclose([a.probs for a in together], [a.probs for a in alone], rtol=0, atol=AGREEMENT)
     assert [a.label for a in together] == [a.label for a in alone]
 
@@ -142,7 +150,7 @@ async def test_a_lone_huge_request_is_admitted_on_an_empty_queue() -> None:
     """A limit below one list must not refuse that list for ever."""
     engine = FakeEngine()
     async with serving(engine, limits=replace(LIMITS, waiting_tokens=2, batch_tokens=2)) as batcher:
-        assert len(await batcher.classify([C] * 50)) == 50
+        assert len(await batcher.submit([C] * 50)) == 50
 
 
 @pytest.mark.parametrize("ending", ["answered", "failed", "left", "refused text"])
@@ -156,8 +164,8 @@ async def test_what_has_ended_counts_no_more_as_waiting(ending: str) -> None:
                 first.cancel()
         await outcomes(first)
         if ending == "refused text":
-            await outcomes(batcher.classify(["long " * 99], truncate=False))
-        assert len(await batcher.classify([C])) == 1
+            await outcomes(batcher.submit(["long " * 99], truncate=False))
+        assert len(await batcher.submit([C])) == 1
 
 
 async def test_an_expired_row_is_never_computed() -> None:
@@ -181,7 +189,7 @@ async def test_a_request_may_have_less_time_left() -> None:
     engine = FakeEngine()
     async with serving(engine) as batcher, busy(engine, batcher), asyncio.timeout(PATIENCE_S / 2):
         with pytest.raises(DeadlineExceeded):
-            await batcher.classify([B], deadline_s=0.01)
+            await batcher.submit([B], deadline_s=0.01)
 
 
 @pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
@@ -193,7 +201,7 @@ def test_every_deadline_is_kept_in_any_order(loop: Callable[[], asyncio.Abstract
         engine.release.clear()
         async with serving(engine) as batcher:
             within_s = (0.3, 0.0002, 0.25, 0.0, 0.1, 0.0004, 0.05, 0.1003, 0.3)
-            return await outcomes(*(batcher.classify([A], deadline_s=seconds) for seconds in within_s))
+            return await outcomes(*(batcher.submit([A], deadline_s=seconds) for seconds in within_s))
 
     with asyncio.Runner(loop_factory=loop) as runner:
         found = runner.run(all_late())
@@ -254,7 +262,7 @@ async def test_a_text_that_would_be_cut_is_refused_by_its_index() -> None:
     engine = FakeEngine()
     async with serving(engine) as batcher:
         with pytest.raises(TextError) as caught:
-            await batcher.classify([A, "long " * (tiny.MAX_TOKENS + 1)], truncate=False)
+            await batcher.submit([A, "long " * (tiny.MAX_TOKENS + 1)], truncate=False)
     assert caught.value.index == 1
     assert engine.rows == []
 
@@ -290,7 +298,7 @@ async def test_a_huge_request_is_read_in_parts() -> None:
     engine = FakeEngine()
     reading = Reading(engine)
     async with serving(engine, classifier=reading) as batcher:
-        await batcher.classify(["good " * (READ_CHARACTERS // 8)] * 6)
+        await batcher.submit(["good " * (READ_CHARACTERS // 8)] * 6)
     assert reading.together == [2, 2, 2]
     assert len(engine.batches) == 3
 
@@ -410,10 +418,10 @@ async def test_an_engine_that_hangs_is_not_alive() -> None:
             clock.now_s += LIMITS.deadline_s + 1
             assert not batcher.alive
             with pytest.raises(ShuttingDown, match="its engine hangs"):
-                await batcher.classify([A])
+                await batcher.submit([A])
         await outcomes(first)
         await until(lambda: batcher.alive)
-        assert len(await batcher.classify([A])) == 1
+        assert len(await batcher.submit([A])) == 1
 
 
 async def test_after_the_end_requests_are_refused() -> None:
@@ -423,7 +431,20 @@ async def test_after_the_end_requests_are_refused() -> None:
         await batcher.close()
         assert not batcher.alive
         with pytest.raises(ShuttingDown, match="the server is shutting down"):
-            await batcher.classify([A])
+            await batcher.submit([A])
+
+
+async def test_what_comes_in_the_turn_of_the_end_is_answered_still() -> None:
+    """It was let in; where the worker has ended in that turn, it is refused after all."""
+    async with serving(FakeEngine()) as batcher:
+        last = batcher.submit([A])
+        await batcher.close()
+        assert len(await last) == 1
+    async with serving(FakeEngine()) as batcher:
+        late = batcher.submit([A])
+        batcher._ended = "its engine has stopped"
+        with pytest.raises(ShuttingDown, match="its engine has stopped"):
+            await late
 
 
 async def test_a_dying_worker_fails_what_waits() -> None:

@@ -101,20 +101,21 @@ async def test_hundreds_of_faults_are_not_described_one_by_one(
     assert len(found["errors"]) == 1
 
 
-async def test_an_announced_large_body_is_not_read(client: httpx.AsyncClient) -> None:
+async def test_an_announced_large_body_is_not_read(app: FastAPI) -> None:
     """Content-Length is enough to refuse it; the connection ends, as the body is still on it."""
 
     async def unread() -> AsyncIterator[bytes]:
         raise AssertionError
         yield b""
 
-    response = await client.post("/classify", content=unread(), headers={**JSON, "content-length": "4001"})
-    check_problem(response, 413, "4,001 bytes", "the limit is 4,000")
-    assert response.headers["connection"] == "close"
-    await still_serves(client)
+    async with client_of(app) as client:
+        response = await client.post("/classify", content=unread(), headers={**JSON, "content-length": "4001"})
+        check_problem(response, 413, "4,001 bytes", "the limit is 4,000")
+        assert response.headers["connection"] == "close"
+        await still_serves(client)
 
 
-async def test_a_chunked_large_body_is_read_to_the_limit_only(client: httpx.AsyncClient) -> None:
+async def test_a_chunked_large_body_is_read_to_the_limit_only(app: FastAPI) -> None:
     """Without an announcement no more than the limit is taken in."""
     sent = 0
 
@@ -124,9 +125,10 @@ async def test_a_chunked_large_body_is_read_to_the_limit_only(client: httpx.Asyn
             sent += 1000
             yield b" " * 1000
 
-    check_problem(await client.post("/classify", content=endless(), headers=JSON), 413, "the limit is 4,000")
-    assert sent < 10_000
-    await still_serves(client)
+    async with client_of(app) as client:
+        check_problem(await client.post("/classify", content=endless(), headers=JSON), 413, "the limit is 4,000")
+        assert sent < 10_000
+        await still_serves(client)
 
 
 async def test_a_body_that_does_not_come_is_given_up(tiny_bundle: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from app.errors import SettingsError
 from app.main import bundle_paths, choose_default
-from app.protocol import REFUSE
+from app.protocol import DESK
 from model.bundle import Bundle
 from model.engine import cuda_is_here
 from model.errors import BundleError, DeviceError
@@ -37,17 +37,17 @@ def test_a_folder_of_bundles_is_served_whole(folder: Path) -> None:
     assert [path.name for path in bundle_paths(folder)] == ["other", "tiny"]
 
 
-async def test_a_protocol_may_refuse(tiny_bundle: Path) -> None:
-    """What it asks is where uvicorn puts what a lifespan leaves, and says nothing while there is room."""
+async def test_a_protocol_has_a_desk_to_ask(tiny_bundle: Path) -> None:
+    """It is where uvicorn puts what a lifespan leaves, and refuses nothing while there is room."""
     app, engine = app_of(tiny_bundle), FakeEngine()
     ask = (b"POST", b"/classify", [(b"content-length", b"60")])
     async with app.router.lifespan_context(app) as left, engine_replaced(app, engine) as batcher:
         assert left is not None
-        assert left[REFUSE](*ask) is None
+        assert left[DESK].refuse(*ask) is None
         engine.release.clear()
-        first = asyncio.ensure_future(batcher.classify(["good film"] * 4))
+        first = asyncio.ensure_future(batcher.submit(["good film"] * 4))
         await engine.begins()
-        refused = left[REFUSE](*ask)
+        refused = left[DESK].refuse(*ask)
         engine.release.set()
         await first
     assert refused is not None

@@ -2,14 +2,14 @@
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import pytest
 from uvicorn import Config
 from uvicorn.server import ServerState
 
-from app.protocol import LEFT, MOST_AHEAD, MOST_HEAD, REFUSE, Protocol, Refuse
+from app.protocol import BODY_S, DESK, MOST_AHEAD, MOST_HEAD, Desk, Protocol, Reply
 
 pytestmark = pytest.mark.anyio
 
@@ -61,15 +61,14 @@ class Transport(asyncio.Transport):
 class Connection:
     """A protocol, and an application that writes down what it is given."""
 
-    def __init__(self, *, answers: bool = True, refuse: Refuse | None = None) -> None:
+    def __init__(self, *, answers: bool = True, desk: Desk | None = None) -> None:
         self.seen: list[Message] = []
         self.left = 0
-        self.leaving: list[asyncio.Future[None]] = []
         self._answers = answers
         config = Config(self._answer, interface="asgi3", ws="none", lifespan="off", access_log=False, log_config=None)
         config.load()
         self.transport = Transport()
-        self.protocol = Protocol(config, ServerState(), {} if refuse is None else {REFUSE: refuse})
+        self.protocol = Protocol(config, ServerState(), {} if desk is None else {DESK: desk})
         self.protocol.connection_made(self.transport)
 
     async def _answer(self, scope: Any, receive: Any, send: Any) -> None:
@@ -79,7 +78,6 @@ class Connection:
             body += message.get("body", b"")
             more = message.get("more_body", False)
         self.seen.append(Message(scope["path"], dict(scope["headers"])[b"mark"], body))
-        self.leaving.append(scope["extensions"][LEFT]["future"])
         while not self._answers:
             if (await receive())["type"] == "http.disconnect":
                 self.left += 1
@@ -216,11 +214,9 @@ async def test_a_client_that_leaves_is_noticed_whatever_it_sent_behind() -> None
     connection = Connection(answers=False)
     connection.protocol.data_received(b"GET / HTTP/1.1\r\nMark: 1\r\n\r\n" * 2)
     assert len(await connection.answered()) == 1
-    assert not connection.leaving[0].done()
     connection.protocol.connection_lost(None)
     await connection.answered()
     assert connection.left == 1
-    assert connection.leaving[0].done()
 
 
 async def test_a_connection_that_says_half_a_request_is_not_kept_for_ever() -> None:
@@ -242,11 +238,17 @@ class Doorkeeper:
         self.full = True
         self.asked: list[tuple[bytes, bytes, bytes]] = []
 
-    def __call__(
+    def refuse(
         self, method: bytes, target: bytes, headers: Sequence[tuple[bytes, bytes]]
     ) -> tuple[bytes, bytes] | None:
         self.asked.append((method, target, dict(headers)[b"mark"]))
         return (b"content-length: 4\r\nretry-after: 2\r\n", b"full") if self.full else None
+
+    def takes(self, method: bytes, target: bytes, headers: Sequence[tuple[bytes, bytes]]) -> bool:
+        return False
+
+    def answer(self, body: bytes, reply: Reply) -> Callable[[], object]:
+        raise AssertionError("it takes nothing")
 
 
 POST = b"POST /%b HTTP/1.1\r\nMark: 1\r\nContent-Length: 3\r\n\r\n"
@@ -257,7 +259,7 @@ REFUSED = b"HTTP/1.1 429 Too Many Requests\r\ncontent-length: 4\r\nretry-after: 
 async def test_what_is_refused_never_reaches_the_application(size: int) -> None:
     """The answer comes with the head, the body is passed over however it is cut, and the next request is read."""
     door = Doorkeeper()
-    connection = Connection(refuse=door)
+    connection = Connection(desk=door)
     sent = POST % b"first" + b"GET" + POST % b"second" + b"abc"
     for start in range(0, len(sent), size):
         connection.protocol.data_received(sent[start : start + size])
@@ -272,7 +274,7 @@ async def test_what_is_refused_never_reaches_the_application(size: int) -> None:
 async def test_a_refusal_overtakes_no_answer() -> None:
     """Behind a request that isn't answered yet the application itself refuses, in its turn."""
     door = Doorkeeper()
-    connection = Connection(refuse=door)
+    connection = Connection(desk=door)
     door.full = False
     connection.protocol.data_received(POST % b"first" + b"abc")
     door.full = True
@@ -283,7 +285,7 @@ async def test_a_refusal_overtakes_no_answer() -> None:
 
 async def test_who_reads_no_refusals_is_not_sent_any_more() -> None:
     """They would be kept without end: the application waits until its client reads."""
-    connection = Connection(refuse=Doorkeeper())
+    connection = Connection(desk=Doorkeeper())
     connection.protocol.pause_writing()
     connection.protocol.data_received((POST % b"first" + b"abc") * 2 * MOST_AHEAD)
     assert connection.transport.closed
@@ -294,7 +296,7 @@ async def test_who_reads_no_refusals_is_not_sent_any_more() -> None:
 
 async def test_refusals_of_one_turn_are_bounded() -> None:
     """One client mustn't have the loop for as long as it can send: beyond some, the application answers."""
-    connection = Connection(refuse=Doorkeeper())
+    connection = Connection(desk=Doorkeeper())
     for _ in range(3):  # reads of one turn
         if not connection.transport.closed:
             connection.protocol.data_received((POST % b"first" + b"abc") * 1000)
@@ -306,7 +308,7 @@ async def test_refusals_of_one_turn_are_bounded() -> None:
 
 async def test_turn_by_turn_there_is_no_bound() -> None:
     """A client that waits for its answers may be refused for ever."""
-    connection = Connection(refuse=Doorkeeper())
+    connection = Connection(desk=Doorkeeper())
     for _ in range(2 * MOST_AHEAD):
         connection.protocol.data_received(POST % b"first" + b"abc")
         await asyncio.sleep(0)
@@ -323,7 +325,7 @@ async def test_turn_by_turn_there_is_no_bound() -> None:
 )
 async def test_a_connection_that_ends_is_the_applications(head: bytes) -> None:
     """Nothing is to be gained there: the next request needs another one."""
-    connection = Connection(refuse=Doorkeeper())
+    connection = Connection(desk=Doorkeeper())
     connection.protocol.data_received(head % b"first" + b"abc")
     assert len(await connection.answered()) == 1
     assert connection.transport.closed
@@ -332,9 +334,163 @@ async def test_a_connection_that_ends_is_the_applications(head: bytes) -> None:
 @pytest.mark.parametrize("rest", [b"", b"abcPOST", b"abc" + (POST % b"second")[:-1]], ids=["body", "line", "head"])
 async def test_what_comes_behind_a_refusal_is_not_waited_for_without_end(rest: bytes) -> None:
     """The time of keep-alive counts from the last byte, be it of the body or of half a request."""
-    connection = Connection(refuse=Doorkeeper())
+    connection = Connection(desk=Doorkeeper())
     connection.protocol.timeout_keep_alive = 0
     connection.protocol.data_received(POST % b"first" + rest)
+    assert not connection.transport.closed
+    await connection.answered()
+    assert connection.transport.closed
+
+
+class Clerk(Doorkeeper):
+    """Takes what is for /desk, and answers in a later turn, or when the test does."""
+
+    def __init__(self, *, at_once: bool = True) -> None:
+        super().__init__()
+        self.full = False
+        self.bodies: list[bytes] = []
+        self.replies: list[Reply] = []
+        self.left = 0
+        self._at_once = at_once
+
+    def takes(self, method: bytes, target: bytes, headers: Sequence[tuple[bytes, bytes]]) -> bool:
+        return target == b"/desk"
+
+    def answer(self, body: bytes, reply: Reply) -> Callable[[], object]:
+        self.bodies.append(body)
+        self.replies.append(reply)
+        if self._at_once:
+            asyncio.get_running_loop().call_soon(reply, 200, b"content-length: 4\r\n", b"done")
+        return self._leave
+
+    def _leave(self) -> None:
+        self.left += 1
+
+
+DONE = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\ndone"
+OF_APPLICATION = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 1000])
+@pytest.mark.parametrize("offer", OFFERS)
+async def test_the_desk_answers_what_it_takes(size: int, offer: bytes) -> None:
+    """However the stream is cut and whatever is offered, each body is the desk's, and the others the application's."""
+    clerk = Clerk()
+    connection = Connection(desk=clerk)
+    post = POST.replace(b"Mark", offer + b"Mark")
+    for sent in (post % b"desk" + b"abc", post % b"else" + b"def", post % b"desk" + b"ghi"):
+        for start in range(0, len(sent), size):
+            connection.protocol.data_received(sent[start : start + size])
+        await connection.answered()
+    assert clerk.bodies == [b"abc", b"ghi"]
+    assert connection.seen == [Message("/else", b"1", b"def")]
+    assert connection.transport.written == DONE + OF_APPLICATION + DONE
+    assert not connection.transport.closed
+
+
+async def test_answers_of_desk_and_application_are_in_the_order_of_their_requests() -> None:
+    """Requests that come in one read wait for those ahead of them, on both roads."""
+    connection = Connection(desk=Clerk())
+    paths = [b"desk", b"desk", b"else", b"desk", b"else", b"else", b"desk"]
+    connection.protocol.data_received(b"".join(POST % path + b"abc" for path in paths))
+    assert connection.transport.written == b""
+    await connection.answered()
+    assert connection.transport.written == b"".join(DONE if path == b"desk" else OF_APPLICATION for path in paths)
+
+
+async def test_a_flood_for_the_desk_is_cut_off() -> None:
+    """It has a bound of requests ahead like any other."""
+    clerk = Clerk()
+    connection = Connection(desk=clerk)
+    connection.protocol.data_received((POST % b"desk" + b"abc") * 2 * MOST_AHEAD)
+    assert connection.transport.closed
+    connection.protocol.connection_lost(None)
+    await connection.answered()
+    assert len(clerk.bodies) == 1
+
+
+async def test_a_body_that_the_desk_would_wait_for_is_the_applications() -> None:
+    """That has a deadline for it; what has come, and what comes still, is one body."""
+    clerk = Clerk()
+    connection = Connection(desk=clerk)
+    connection.protocol.data_received(POST % b"desk" + b"a")
+    await asyncio.sleep(2 * BODY_S)
+    connection.protocol.data_received(b"bc")
+    assert await connection.answered() == [Message("/desk", b"1", b"abc")]
+    assert clerk.bodies == []
+    assert connection.transport.written == OF_APPLICATION
+    connection.protocol.data_received(POST % b"desk" + b"abc")
+    await connection.answered()
+    assert connection.transport.written == OF_APPLICATION + DONE
+
+
+async def test_the_desk_is_told_that_a_client_left() -> None:
+    """Once, and only where its answer is outstanding; who has left is sent nothing."""
+    clerk = Clerk(at_once=False)
+    connection = Connection(desk=clerk)
+    for _ in range(2):
+        connection.protocol.data_received(POST % b"desk" + b"abc")
+        if len(clerk.replies) == 1:
+            clerk.replies[0](200, b"content-length: 4\r\n", b"done")
+    assert clerk.left == 0
+    connection.protocol.connection_lost(None)
+    assert clerk.left == 1
+    clerk.replies[1](200, b"content-length: 4\r\n", b"done")
+    assert connection.transport.written == DONE
+
+
+async def test_who_leaves_in_a_body_for_the_desk_is_forgotten() -> None:
+    """Neither desk nor application ever hears of it."""
+    clerk = Clerk()
+    connection = Connection(desk=clerk)
+    connection.protocol.data_received(POST % b"desk" + b"a")
+    connection.protocol.connection_lost(None)
+    await asyncio.sleep(2 * BODY_S)
+    assert (await connection.answered(), clerk.bodies, clerk.left) == ([], [], 0)
+
+
+@pytest.mark.parametrize(
+    "head", [POST.replace(b"1.1", b"1.0"), POST.replace(b"Mark", b"Connection: close\r\nMark")], ids=["1.0", "close"]
+)
+async def test_the_desk_ends_a_connection_where_that_is_wanted(head: bytes) -> None:
+    """With a word of it, behind the answer."""
+    connection = Connection(desk=Clerk())
+    connection.protocol.data_received(head % b"desk" + b"abc")
+    await connection.answered()
+    assert connection.transport.written == DONE.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n")
+    assert connection.transport.closed
+
+
+@pytest.mark.parametrize("sent", [b"a", b"abc"], ids=["in its body", "in its answer"])
+async def test_a_server_that_ends_answers_at_the_desk(sent: bytes) -> None:
+    """uvicorn tells each connection; one that owes an answer ends behind it."""
+    connection = Connection(desk=Clerk())
+    connection.protocol.data_received(POST % b"desk" + sent)
+    connection.protocol.shutdown()
+    assert not connection.transport.closed
+    connection.protocol.data_received(b"abc"[len(sent) :])
+    await connection.answered()
+    assert b"connection: close" in connection.transport.written
+    assert connection.transport.closed
+
+
+async def test_who_reads_no_answers_is_left_to_the_application() -> None:
+    """That waits until its client reads; the desk would write on."""
+    clerk = Clerk()
+    connection = Connection(desk=clerk)
+    connection.protocol.pause_writing()
+    connection.protocol.data_received(POST % b"desk" + b"abc")
+    assert len(await connection.answered()) == 1
+    assert (connection.transport.written, clerk.bodies) == (b"", [])
+    connection.protocol.connection_lost(None)
+    await connection.answered()
+
+
+async def test_a_connection_is_kept_alive_for_its_time_behind_the_desks_answer() -> None:
+    """As behind the application's."""
+    connection = Connection(desk=Clerk())
+    connection.protocol.timeout_keep_alive = 0
+    connection.protocol.data_received(POST % b"desk" + b"abc")
     assert not connection.transport.closed
     await connection.answered()
     assert connection.transport.closed

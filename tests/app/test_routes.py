@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
@@ -11,12 +12,12 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from app.gate import refused_at_once
-from app.protocol import LEFT
+from app import classify as work_on
+from app.gate import Desk
 from app.schemas import ClassifyResponse
 from model import bundle
 from tests import tiny
-from tests.app.serving import LIMITS, app_of, client_of, engine_replaced
+from tests.app.serving import LIMITS, app_of, client_of, connected, engine_replaced
 from tests.fakes import PATIENCE_S, FakeEngine, until
 
 pytestmark = pytest.mark.anyio
@@ -231,9 +232,8 @@ async def call(
     app: FastAPI,
     receive: Callable[[], Awaitable[Message]],
     *headers: tuple[bytes, bytes],
-    left: asyncio.Future[None] | None = None,
 ) -> list[Message]:
-    """One POST /classify at the level of ASGI; what the app sent. `left` is as our own protocol has it."""
+    """One POST /classify at the level of ASGI; what the app sent."""
     sent: list[Message] = []
 
     async def send(message: Message) -> None:
@@ -252,7 +252,6 @@ async def call(
         "headers": [(b"content-type", b"application/json"), *headers],
         "client": ("127.0.0.1", 1),
         "server": ("127.0.0.1", 2),
-        "extensions": {LEFT: {"future": left}} if left is not None else {},
     }
     async with asyncio.timeout(PATIENCE_S):
         await app(scope, receive, send)
@@ -299,7 +298,8 @@ async def test_a_full_server_reads_no_body(
 async def test_a_refusal_is_the_same_before_there_is_an_asgi_request(app: FastAPI, client: httpx.AsyncClient) -> None:
     """Where a connection goes on, what a protocol sends is what the application would; all else is left to it."""
     engine = FakeEngine()
-    ask = partial(refused_at_once, app.state.lembra, b"POST", b"/classify")
+    desk = Desk(app.state.lembra)
+    ask = partial(desk.refuse, b"POST", b"/classify")
     short = (b"content-length", b"60")
     async with engine_replaced(app, engine):
         assert ask([short]) is None
@@ -310,13 +310,69 @@ async def test_a_refusal_is_the_same_before_there_is_an_asgi_request(app: FastAP
         head, body = ask([short]) or (b"", b"")
         for others in ([], [(b"content-length", b"70000")], [short, (b"expect", b"100-continue")]):
             assert ask(others) is None
-        assert refused_at_once(app.state.lembra, b"POST", b"/classify?x", [short]) is None
-        assert refused_at_once(app.state.lembra, b"GET", b"/classify", [short]) is None
+        assert desk.refuse(b"POST", b"/classify?x", [short]) is None
+        assert desk.refuse(b"GET", b"/classify", [short]) is None
         engine.release.set()
         assert (await first).status_code == 200
     assert head == b"".join(b"%s: %s\r\n" % header for header in start["headers"])
     assert body == end["body"]
     assert 'lembra_requests_total{status="429"} 2.0' in (await client.get("/metrics")).text
+
+
+SHORT = (b"content-length", b"60")
+OF_JSON = (b"content-type", b"application/json")
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "headers", "takes"),
+    [
+        (b"POST", b"/classify", [SHORT, OF_JSON], True),
+        (b"POST", b"/classify", [(b"content-type", b"Application/JSON; charset=utf-8"), SHORT], True),
+        (b"GET", b"/classify", [SHORT, OF_JSON], False),
+        (b"POST", b"/classify/", [SHORT, OF_JSON], False),
+        (b"POST", b"/classify", [OF_JSON], False),
+        (b"POST", b"/classify", [SHORT], False),
+        (b"POST", b"/classify", [SHORT, (b"content-type", b"text/plain")], False),
+        (b"POST", b"/classify", [SHORT, OF_JSON, OF_JSON], False),
+        (b"POST", b"/classify", [SHORT, OF_JSON, (b"expect", b"100-continue")], False),
+        (b"POST", b"/classify", [(b"content-length", b"4001"), OF_JSON], False),
+        (b"POST", b"/classify", [(b"content-length", b"0" * 5000), OF_JSON], False),
+    ],
+)
+async def test_the_desk_takes_what_is_short_and_json(
+    app: FastAPI, method: bytes, target: bytes, headers: list[tuple[bytes, bytes]], takes: bool
+) -> None:
+    """All else is FastAPI's, errors too."""
+    async with client_of(app):
+        assert Desk(app.state.lembra).takes(method, target, headers) is takes
+
+
+async def test_short_requests_are_answered_at_the_desk(app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over our own protocol they are no ASGI requests at all."""
+
+    async def road(*_: object) -> None:
+        raise AssertionError("there is an ASGI request")
+
+    async with connected(app) as client:
+        monkeypatch.setattr(type(app), "__call__", road)
+        await classify(client, input=TEXTS)
+        assert (await client.post("/classify", json={"input": ""})).status_code == 422
+
+
+async def test_a_fault_of_ours_is_a_500_on_each_road(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Be it in what comes before the batcher or behind it; the log has it, and the next request is served."""
+    for place in ("check_texts", "answer"):
+        with monkeypatch.context() as broken:
+            broken.setattr(work_on, place, lambda *_, **__: 1 / 0)
+            failed = await client.post("/classify", json={"input": TEXTS[0]})
+        assert failed.status_code == 500
+        assert "zero" not in failed.text
+        assert "ZeroDivisionError" in caplog.text
+        caplog.clear()
+        await classify(client, input=TEXTS[0])
+    assert 'lembra_requests_total{status="500"} 2.0' in (await client.get("/metrics")).text
 
 
 async def test_a_length_of_thousands_of_zeros_is_read_past(app: FastAPI) -> None:
@@ -348,33 +404,61 @@ async def test_a_full_model_leaves_room_for_another(tiny_bundle: Path, tmp_path:
         assert (await first).status_code == 200
 
 
-@pytest.mark.parametrize("by", ["message", "future"])
-async def test_a_client_that_leaves_while_it_waits_cancels_its_work(
-    app: FastAPI, client: httpx.AsyncClient, by: str
-) -> None:
-    """Its text is never computed, the neighbour's is, and the metrics know that it left: as ASGI tells it, or as our
-    protocol does.
-    """
+async def test_a_client_that_leaves_while_it_waits_cancels_its_work(app: FastAPI, client: httpx.AsyncClient) -> None:
+    """Its text is never computed, the neighbour's is, and the metrics know that it left: as ASGI tells it."""
     engine = FakeEngine()
-    left = asyncio.get_running_loop().create_future() if by == "future" else None
     events: asyncio.Queue[Message] = asyncio.Queue()
     body = json.dumps({"input": "bad"}).encode()
     async with engine_replaced(app, engine) as batcher:
         engine.release.clear()
         neighbour = asyncio.ensure_future(client.post("/classify", json={"input": "good"}))
         await engine.begins()
-        leaving = asyncio.ensure_future(call(app, events.get, left=left))
+        leaving = asyncio.ensure_future(call(app, events.get))
         events.put_nowait({"type": "http.request", "body": body, "more_body": False})
         await until(lambda: len(batcher._arrived) == 1)
-        if left is None:
-            events.put_nowait({"type": "http.disconnect"})
-        else:
-            left.set_result(None)
+        events.put_nowait({"type": "http.disconnect"})
         await leaving
         engine.release.set()
         assert (await neighbour).status_code == 200
     assert engine.rows == [[tiny.WORDS.index("good")]]
     assert 'lembra_requests_total{status="499"} 1.0' in (await client.get("/metrics")).text
+
+
+async def test_a_client_whose_connection_is_lost_cancels_its_work(app: FastAPI) -> None:
+    """The same, as our protocol sees it."""
+    engine = FakeEngine()
+    async with connected(app) as client, engine_replaced(app, engine) as batcher:
+        engine.release.clear()
+        neighbour = asyncio.ensure_future(client.post("/classify", json={"input": "good"}))
+        await engine.begins()
+        async with httpx.AsyncClient(base_url=client.base_url) as other:
+            leaving = asyncio.ensure_future(other.post("/classify", json={"input": "bad"}))
+            await until(lambda: len(batcher._arrived) == 1)
+            leaving.cancel()
+        await until(lambda: len(batcher._pending) == 1)
+        engine.release.set()
+        assert (await neighbour).status_code == 200
+        assert 'lembra_requests_total{status="499"} 1.0' in (await client.get("/metrics")).text
+    assert engine.rows == [[tiny.WORDS.index("good")]]
+
+
+async def test_a_large_answer_is_written_by_a_thread(app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On each road it is the same answer, and the event loop is left to others."""
+    writers: list[int] = []
+    write = work_on.answer
+
+    def noting(*arguments: Any, **named: Any) -> bytes:
+        writers.append(threading.get_ident())
+        return write(*arguments, **named)
+
+    monkeypatch.setattr(work_on, "ANSWERED_AT_ONCE", 2 * len(tiny.LABELS))
+    monkeypatch.setattr(work_on, "answer", noting)
+    for road in (client_of, connected):
+        async with road(app) as client:
+            for texts in (2, 3):
+                found = await classify(client, input=TEXTS[:texts])
+                assert [one["tokens"] for one in found["data"]] == [4, 2, 6][:texts]
+    assert [writer == threading.get_ident() for writer in writers] == [True, False, True, False]
 
 
 async def test_a_client_that_leaves_in_its_body_is_no_error(app: FastAPI, client: httpx.AsyncClient) -> None:

@@ -285,7 +285,7 @@ def check(
         from rich.console import Console
 
         from training import data as reader
-        from training import progress
+        from training import telling
         from training.checks import check
         from training.reading import Columns
 
@@ -294,8 +294,8 @@ def check(
         if as_json:
             print(found.model_dump_json())
         else:
-            progress.show_check(Console(), found, title=f"{data}, as it was read")
-            progress.show_suspects(Console(), found.suspects)
+            telling.show_check(Console(), found, title=f"{data}, as it was read")
+            telling.show_suspects(Console(), found.suspects)
     if found.serious:
         raise typer.Exit(1)
 
@@ -314,7 +314,7 @@ def evaluate(
     with _clear_errors():
         from rich.console import Console
 
-        from training import data, evaluate, progress, reading
+        from training import data, evaluate, reading, telling
 
         classifier = _open(bundle).classifier(device=device)
         examples = reading.read(file, reading.Columns(text_column, label_column, separator))
@@ -323,7 +323,7 @@ def evaluate(
         if as_json:
             print(report.model_dump_json())
         else:
-            progress.show_report(Console(), report, title=f"{bundle.name} on {file.name}")
+            telling.show_report(Console(), report, title=f"{bundle.name} on {file.name}")
 
 
 @app.command()

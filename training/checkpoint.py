@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -129,3 +130,17 @@ def restore_generators(states: dict[str, Any]) -> None:
     torch.set_rng_state(states["cpu"])
     if states["cuda"]:
         torch.cuda.set_rng_state_all(states["cuda"])
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The checkpoints of all that a run trains."""
+
+    first: Checkpoints
+    again: Checkpoints
+    pretraining: Checkpoints
+
+    def delete(self) -> None:
+        """In this order: without what came before it, what is kept of the second training would be another run's."""
+        for checkpoints in (self.again, self.first, self.pretraining):
+            checkpoints.delete()

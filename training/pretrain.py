@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from training import build, loop, place, precision, progress, provenance
+from training import build, loop, place, precision, progress, provenance, telling
 from training.checkpoint import Checkpoints
 from training.config import TrainingConfig
 from training.pretraining import make, texts
@@ -105,7 +105,7 @@ def learn(
     except loop.Interrupted:
         raise place.Stopped from None
     before, after = made.document()["held_out"].values()
-    progress.say(
+    telling.say(
         console,
         f"pretrained: on held-out text perplexity {after['perplexity']:,.1f}, before it {before['perplexity']:,.1f}",
     )
@@ -113,12 +113,12 @@ def learn(
 
 
 def _tell(console: Console, found: Texts, device: torch.device) -> None:
-    progress.say(
+    telling.say(
         console,
         f"texts to pretrain on: {len(found.train):,}, and {len(found.held_out):,} held out; device: {device.type}",
     )
     if found.left_out or found.repeated:
-        progress.say(
+        telling.say(
             console,
             f"left out {found.left_out:,} texts that read as one that a classifier is judged by, and "
             f"{found.repeated:,} that came before",

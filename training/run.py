@@ -10,10 +10,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from model import bundle
-from model.classifier import Classifier
 from model.engine import Device, cores
-from model.files import Manifest
 from training import (
     agreement,
     build,
@@ -22,33 +19,28 @@ from training import (
     place,
     precision,
     pretrain,
-    progress,
-    provenance,
     refit,
     rival,
     teacher,
+    telling,
     tracking,
+    writing,
 )
 from training.build import Built
-from training.checkpoint import Checkpoints
+from training.checkpoint import Checkpoints, Kept
 from training.checks import check
 from training.config import TrainingConfig
 from training.data import Parts, Splits
 from training.errors import NoLanguage
 from training.evaluate import Judged
-from training.pretraining.encoder import RECIPE, Encoder
+from training.pretraining.encoder import Encoder
 from training.pretraining.make import Pretrained
 from training.pretraining.texts import Texts, of_splits
-from training.reading import Columns
 from training.refit import Refitted
-from training.report import document, page
 from training.report.document import Run
 from training.rival import Rival
 from training.teacher import Lessons, Teachers
-from training.train import Keepers, Trainer
-
-PROBES = 8
-PAGE = "report.html"
+from training.train import Trainer
 
 
 @dataclass(frozen=True)
@@ -85,20 +77,6 @@ class Beside:
             "unlabelled": self.read.sha256 if self.read is not None else None,
             "teachers": self.teachers.identity if self.teachers is not None else None,
         }
-
-
-@dataclass(frozen=True)
-class Kept:
-    """The checkpoints of all that a run trains."""
-
-    first: Checkpoints
-    again: Checkpoints
-    pretraining: Checkpoints
-
-    def delete(self) -> None:
-        """In this order: without what came before it, what is kept of the second training would be another run's."""
-        for checkpoints in (self.again, self.first, self.pretraining):
-            checkpoints.delete()
 
 
 @place.claims("bundle")
@@ -144,10 +122,10 @@ def run(
     checked = check.check(
         parts, seed=config.seed, find_label_errors=config.find_label_errors, keep_texts=config.keep_texts
     )
-    progress.show_check(console, checked)
-    _tell(console, splits, chosen, recipe, beside)
+    telling.show_check(console, checked)
+    telling.tell_run(console, splits, chosen, recipe, beside.read, beside.teachers)
     if given is not None:
-        _warn_of_seen(console, encoder, given.seen(splits))
+        telling.warn_of_seen(console, encoder, given.seen(splits))
     linear = _fit_rival(splits, config, console) if config.rival or config.ngrams else None
     made = None
     if beside.pretrained_on is not None:
@@ -163,7 +141,7 @@ def run(
         _lessons(beside.teachers, whole or splits),
         console,
         tracked,
-        Keepers(kept.first, kept.again),
+        kept,
         offer,
     )
     first, again = trainer.train(splits, whole)
@@ -190,7 +168,7 @@ def run(
         device=chosen,
         seconds=time.perf_counter() - started,
     )
-    manifest = _write(out, facts, console, overwrite=overwrite)
+    manifest = writing.write(out, facts, console, overwrite=overwrite)
     kept.delete()
     metrics = {name: found.report.summary() for name, found in judged.items()}
     tracked.result(metrics)
@@ -239,39 +217,6 @@ def _take_up(
     return Kept(first, again, pretrain.checkpoints(out, config, beside.pretrained_on, device, **taken_up))
 
 
-def _tell(console: Console, splits: Splits, device: torch.device, recipe: str | None, beside: Beside) -> None:
-    rows = ", ".join(f"{name} {len(part):,}" for name, part in splits.parts.items())
-    progress.say(console, f"rows: {rows}; {len(splits.labels):,} classes, {splits.kind}; device: {device.type}")
-    if recipe is not None:
-        progress.say(console, f"recipe: {recipe}")
-    if beside.read is not None:
-        progress.say(console, f"texts read without labels, those of train among them: {len(beside.read.all):,}")
-    if beside.teachers is not None:
-        _tell_of_teachers(console, beside.teachers)
-    if splits.dropped:
-        progress.say(
-            console,
-            f"left out {splits.dropped:,} rows whose texts are in a later split too, of train, calibration, validation "
-            "and test (drop_repeats=false keeps them)",
-        )
-
-
-def _warn_of_seen(console: Console, encoder: Path | None, seen: Mapping[str, int]) -> None:
-    if any(seen.values()):
-        rows = ", ".join(f"{name} {count:,}" for name, count in seen.items())
-        said = f"warning: {encoder} learnt from texts that judge this classifier, whose figures may flatter it: {rows}"
-        progress.say(console, said, style="yellow")
-
-
-def _tell_of_teachers(console: Console, taught: Teachers) -> None:
-    texts = f"{len(taught.texts):,} texts without labels"
-    progress.say(console, f"learning from the answers of {len(taught.all):,} bundles too, on train and {texts}")
-    for found in taught.all:
-        if found.doubt is not None:
-            said = f"warning: {found.path} may know rows that judge this classifier, and flatter it: {found.doubt}"
-            progress.say(console, said, style="yellow")
-
-
 def _lessons(teachers: Teachers | None, splits: Splits) -> Lessons | None:
     """What the teachers say of each row that any training of the run learns from."""
     return teachers.teach(splits.train.texts) if teachers is not None else None
@@ -284,7 +229,7 @@ def _pretrain(
     try:
         return pretrain.learn(texts, config, kept, device=device, console=console)
     except NoLanguage as error:
-        progress.say(console, f"the network starts from nothing: {error}")
+        telling.say(console, f"the network starts from nothing: {error}")
         return None
 
 
@@ -292,7 +237,7 @@ def _fit_rival(splits: Splits, config: TrainingConfig, console: Console) -> Riva
     """Before the training, as it is quick: a person sees what is to be beaten, and a fault costs no hours."""
     linear = rival.fit(splits, config)
     score, seconds = linear.settings["held_out_score"], linear.seconds
-    progress.say(console, f"a linear model ({rival.NAME}): {score:.2%} on validation after {seconds:g} s")
+    telling.say(console, f"a linear model ({rival.NAME}): {score:.2%} on validation after {seconds:g} s")
     return linear
 
 
@@ -331,47 +276,11 @@ def _compare(
     return rival.compare(linear, believed.answers, believed.examples.texts, split=split, seed=config.seed)
 
 
-def _write(out: Path, facts: Run, console: Console, *, overwrite: bool) -> Manifest:
-    built, report = facts.built, document.document(facts)
-    texts = facts.splits.validation.texts if facts.config.keep_texts else data.read(data.SAMPLE, Columns()).train.texts
-    parts = bundle.Parts(
-        config=built.classifier.config,
-        weights=built.weights,
-        graph=built.graph,
-        ngrams=built.ngrams.to_bytes() if built.ngrams is not None else None,
-        tokenizer=built.tokenizer,
-        calibration=built.classifier.calibration,
-        probes=_probes(built.classifier, texts),
-        report=report,
-        extra={RECIPE: facts.config.to_toml().encode(), **_page(report, console)},
-    )
-    return bundle.write(out, parts, created=facts.created, commit=provenance.commit(), overwrite=overwrite)
-
-
-def _probes(classifier: Classifier, texts: Sequence[str]) -> bundle.Probes:
-    """A few short ones of the texts, so that a replay at load is quick."""
-    texts = sorted({text for text in texts if text.strip()}, key=lambda text: (len(text), text))
-    chosen = texts[:: max(1, len(texts) // PROBES)][:PROBES]
-    predictions = classifier.predict(chosen)
-    return bundle.Probes(
-        probes=[bundle.Probe(text=text, probs=found.probs) for text, found in zip(chosen, predictions, strict=True)]
-    )
-
-
-def _page(report: Mapping[str, Any], console: Console) -> dict[str, bytes]:
-    """The report for people, by its name; none where it can't be drawn, as a trained network isn't lost for a page."""
-    try:
-        return {PAGE: page.render(report).encode()}
-    except Exception as error:  # a plotting library's, of any kind
-        progress.say(console, f"warning: no {PAGE}: {error!r}", style="yellow")
-        return {}
-
-
 def _show(console: Console, facts: Run) -> None:
     before = ", before it was trained once more" if facts.refit is not None else ""
     for name, found in facts.judged.items():
-        progress.show_report(console, found.report, title=f"{facts.name} on {name}{before if name == 'valid' else ''}")
+        telling.show_report(console, found.report, title=f"{facts.name} on {name}{before if name == 'valid' else ''}")
     if facts.rival is not None:
-        progress.show_rival(console, facts.rival)
+        telling.show_rival(console, facts.rival)
     if facts.eight_bits is not None:
-        progress.show_eight_bits(console, facts.eight_bits)
+        telling.show_eight_bits(console, facts.eight_bits)

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 from rich.console import Console
 
-from training import progress
+from training import telling
 from training.config import TrainingConfig
 from training.loop import EpochResult, Interrupted
 
@@ -276,7 +276,7 @@ def tracker(folder: Path, name: str, config: TrainingConfig, console: Console, *
     """What follows a run whose folder this is. Nothing is written before the run starts."""
 
     def warn(message: str) -> None:
-        progress.say(console, message, style="yellow")
+        telling.say(console, message, style="yellow")
 
     sinks: list[Sink] = []
     if on:

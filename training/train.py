@@ -8,23 +8,16 @@ from rich.console import Console
 
 from training import build, loop, place, refit
 from training.build import Built
+from training.checkpoint import Kept
 from training.config import TrainingConfig
 from training.data import Splits
-from training.loop import Keeper
 from training.pretraining.encoder import Encoder
-from training.progress import TerminalProgress, Together, say
+from training.progress import TerminalProgress, Together
 from training.refit import Refitted
 from training.rival import Rival
 from training.teacher import Lessons
+from training.telling import say
 from training.tracking import RefitTracker, Tracker
-
-
-@dataclass(frozen=True)
-class Keepers:
-    """Where each of the trainings keeps its state."""
-
-    first: Keeper
-    again: Keeper
 
 
 @dataclass(frozen=True)
@@ -39,7 +32,7 @@ class Trainer:
     lessons: Lessons | None  # what it learns beside labels
     console: Console
     tracked: Tracker
-    keepers: Keepers
+    kept: Kept
     offer: Callable[[], bool]
 
     def train(self, splits: Splits, whole: Splits | None) -> tuple[Built, Refitted | None]:
@@ -69,7 +62,7 @@ class Trainer:
                 partner=self.linear if self.config.ngrams else None,
                 unlabelled=self.unlabelled,
                 lessons=self.lessons,
-                keeper=self.keepers.first,
+                keeper=self.kept.first,
                 stopped=stopped,
                 keep_best=lambda: self._ask(bar),
             )
@@ -89,7 +82,7 @@ class Trainer:
                     linear=self.linear,
                     unlabelled=self.unlabelled,
                     lessons=self.lessons,
-                    keeper=self.keepers.again,
+                    keeper=self.kept.again,
                     stopped=stopped,
                 )
             except loop.Interrupted:

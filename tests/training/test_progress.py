@@ -10,10 +10,10 @@ from typer.testing import CliRunner
 
 import cli
 from tests.training.files import write, write_rows
-from training import progress
+from training import progress, telling
 from training.checks.check import Suspect
 from training.evaluate import ClassScore, Report
-from training.progress import Row, TrialTable
+from training.tuning.table import Row, TrialTable
 
 # Closes a tag that was never opened, clears the screen, and breaks the line.
 LABEL = "[/x] \x1b[2J\x9b[red]\nand more \\"
@@ -41,7 +41,7 @@ def test_labels_and_titles_of_a_report_are_no_markup() -> None:
         confusion=[[3]],
     )
     console = a_console()
-    progress.show_report(console, report, title=f"{LABEL} on test")
+    telling.show_report(console, report, title=f"{LABEL} on test")
     assert text_of(console).count(SHOWN) == 2
 
 
@@ -49,8 +49,8 @@ def test_suspects_and_verdicts_stay_on_their_line() -> None:
     """Labels, suggestions and texts."""
     console = a_console()
     suspect = Suspect(row=1, text=LABEL, labels=[LABEL], suggested=[LABEL, "b"], score=0.5)
-    progress.show_suspects(console, [suspect])
-    progress.show_rival(console, {"verdict": LABEL})
+    telling.show_suspects(console, [suspect])
+    telling.show_rival(console, {"verdict": LABEL})
     lines = text_of(console).splitlines()
     assert lines == [f"row 1: {SHOWN} → {SHOWN}, b? (0.500)  {SHOWN}", SHOWN]
 
@@ -95,5 +95,5 @@ def test_check_and_errors_pass_no_escape_sequence_on(tmp_path: Path) -> None:
 def test_a_line_is_said_as_it_is() -> None:
     """A path or a message may hold what rich would read as markup; it is one line, however long."""
     console = a_console()
-    progress.say(console, f"warning: {LABEL} {'x' * 300}", style="yellow")
+    telling.say(console, f"warning: {LABEL} {'x' * 300}", style="yellow")
     assert text_of(console) == f"warning: {SHOWN} {'x' * 300}\n"

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from model.bundle import Bundle
 from model.ngrams import Ngrams
-from training import build, data, place, precision, progress, run
+from training import build, data, place, precision, run, telling
 from training.checkpoint import Checkpoints
 from training.checks import check
 from training.config import TrainingConfig
@@ -69,7 +69,7 @@ def autotune(
     """
     started = clock()
     if base.pretrain_epochs:
-        progress.say(console, "a search doesn't pretrain, as every trial would: pretrain_epochs is 0 in it")
+        telling.say(console, "a search doesn't pretrain, as every trial would: pretrain_epochs is 0 in it")
         base = base.model_copy(update={"pretrain_epochs": 0})
     if base.reads_unlabelled:
         raise ConfigError("a search reads no text without labels: virtual_weight and entropy_weight must be 0")
@@ -79,7 +79,7 @@ def autotune(
     splits = data.split(parts, base)
     # The final run does it again; but who has to mend the data wants to know it now, and how long it takes counts.
     checked = check.check(parts, seed=base.seed, find_label_errors=base.find_label_errors, keep_texts=base.keep_texts)
-    progress.show_check(console, checked)
+    telling.show_check(console, checked)
     base, ngrams = _within(limits.budget, splits, base, console)
     kept = _trials(folder, base, splits, limits, resume=resume)
     taken_up = kept.chosen is not None
@@ -95,7 +95,7 @@ def autotune(
     kept.choose(best.number)
     settings = kept.settings(best)
     changes = space.shown(base, settings)
-    progress.say(console, f"the best is trial {best.number}, {changes}; it is run again for the bundle")
+    telling.say(console, f"the best is trial {best.number}, {changes}; it is run again for the bundle")
     made = run.run(
         parts,
         out,
@@ -133,7 +133,7 @@ def _within(
     ngrams = largest_ngrams(splits, base)
     if budget.max_mb is None or (mb := cost(splits, base, ngrams).mb) <= budget.max_mb:
         return base, ngrams
-    progress.say(console, f"with n-grams a bundle may come to {mb:.1f} MB; as {budget} is the limit, it goes without")
+    telling.say(console, f"with n-grams a bundle may come to {mb:.1f} MB; as {budget} is the limit, it goes without")
     return base.model_copy(update={"ngrams": False}), None
 
 
@@ -170,7 +170,7 @@ def _check_replay(out: Path, best: FrozenTrial, console: Console) -> float:
     found = [(epoch["score"], epoch["validation_loss"]) for epoch in history if epoch["best"]][-1]
     expected = (best.value, best.user_attrs["loss"])
     if found != expected:
-        progress.say(
+        telling.say(
             console,
             f"warning: run again, trial {best.number} came to score and loss {found}, not to {expected}: "
             "this machine, or its load, doesn't repeat sums exactly; the bundle's own figures hold",
@@ -181,4 +181,4 @@ def _check_replay(out: Path, best: FrozenTrial, console: Console) -> float:
 def _check_size(out: Path, limit: Budget, console: Console) -> None:
     mb = sum(path.stat().st_size for path in out.iterdir()) / 1e6
     if limit.max_mb is not None and mb > limit.max_mb:
-        progress.say(console, f"warning: {out} has {mb:.2f} MB; {limit.max_mb:g} were allowed", style="yellow")
+        telling.say(console, f"warning: {out} has {mb:.2f} MB; {limit.max_mb:g} were allowed", style="yellow")

@@ -18,9 +18,10 @@ from training.config import TrainingConfig
 from training.data import Splits
 from training.errors import ConfigError, TrainingError
 from training.loop import EpochResult
-from training.progress import Row, TrialTable, say
+from training.telling import say
 from training.tuning import budget, space, trials
 from training.tuning.budget import Budget
+from training.tuning.table import Row, TrialTable
 from training.tuning.trials import Trials
 
 Clock: TypeAlias = Callable[[], float]  # seconds

@@ -15,11 +15,11 @@ from tests.training.files import write_rows
 from training import build, data
 from training.config import TrainingConfig
 from training.loop import EpochResult
-from training.progress import Row, TrialTable
 from training.reading import Columns
 from training.tuning import budget
 from training.tuning.budget import Budget, Cost
 from training.tuning.search import Limits, OutOfTime, Search, Watch
+from training.tuning.table import Row, TrialTable
 from training.tuning.trials import Trials
 
 

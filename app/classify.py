@@ -82,7 +82,7 @@ def finish(work: Work) -> bytes:
         predictions = work.predictions.result()
     except TextError as error:
         raise invalid([(work.body.pointer(error.index), f"{error} (`truncate` is false)")]) from None
-    return answer(work.served.card, predictions, top_k=work.body.top_k)
+    return response_body(work.served.card, predictions, top_k=work.body.top_k)
 
 
 def parse(body: bytes) -> ClassifyRequest:
@@ -155,7 +155,7 @@ def _served(state: State, name: str | None) -> Served:
     return state.served[wanted]
 
 
-def answer(card: ModelCard, predictions: list[Prediction], *, top_k: int | None) -> bytes:
+def response_body(card: ModelCard, predictions: list[Prediction], *, top_k: int | None) -> bytes:
     """The body of a 200: a ClassifyResponse, of plain dicts, as its models would take longer than HTTP itself."""
     tokens = sum(prediction.tokens for prediction in predictions)
     return to_json(

@@ -4,7 +4,7 @@ Two ways lead here. `Gate` is an application like any other, for whatever server
 before there is an ASGI request: FastAPI's road, and ASGI's messages with a task for each request, cost more than all
 else that a short text needs.
 A server that can do a thousand requests a second may be sent ten thousand: what a refusal costs is then most of its
-work, so it comes before the body is read, ready made.
+work, so it comes before the body is read, ready made, from either of them.
 """
 
 import asyncio
@@ -49,10 +49,10 @@ async def _answer(request: Request) -> Response:
     try:
         return refused(request.app.state.lembra, request.scope["headers"]) or await routes.classify(request)
     except Exception as error:
-        return _told(error)
+        return _response_to(error)
 
 
-class Desk:
+class ClassifyDesk:
     """Answers requests to classify that a connection has read. What the protocol asks of it is `protocol.Desk`."""
 
     def __init__(self, state: State) -> None:
@@ -69,29 +69,30 @@ class Desk:
         return _refusal_written(retry_s)
 
     def takes(self, method: bytes, target: bytes, headers: Headers) -> bool:
-        """Whether `answer` is the road of such a request: one whose body is JSON, and not large."""
+        """Whether `answer` is the road of such a request: one whose body is JSON, not large, and has room."""
         if method != b"POST" or target != CLASSIFY_TARGET:
             return False
-        size, kind = _announced(headers), b"".join(value for name, value in headers if name == b"content-type")
-        fits = size is not None and size <= self._state.settings.max_body_bytes
-        return fits and _is_read_on(size, headers) and is_json(kind.decode("latin-1"))
+        size, kind = _announced(headers), next((value for name, value in headers if name == b"content-type"), b"")
+        if size is None or size > self._state.settings.max_body_bytes or not _is_read_on(size, headers):
+            return False
+        return is_json(kind.decode("latin-1")) and _full_for(self._state, size) is None
 
-    def answer(self, body: bytes, reply: Reply) -> Callable[[], object]:
+    def answer(self, body: bytes, since: float, reply: Reply) -> Callable[[], object]:
         """Have the answer to that body sent in a later turn of the loop. What is returned is for a client that left."""
-        return _Call(self._state, reply).begin(body)
+        return _Call(self._state, since, reply).begin(body)
 
 
 class _Call:
     """A request at the desk, from its body to its answer."""
 
-    def __init__(self, state: State, reply: Reply) -> None:
+    def __init__(self, state: State, since: float, reply: Reply) -> None:
         self._state = state
+        self._since = since
         self._reply = reply
-        self._started = time.perf_counter()
 
     def begin(self, body: bytes) -> Callable[[], object]:
         try:
-            work = classify.begin(self._state, body)
+            work = classify.begin(self._state, body, spent_s=time.perf_counter() - self._since)
         except Exception as error:
             asyncio.get_running_loop().call_soon(self._fail, error)
             return lambda: None
@@ -117,15 +118,15 @@ class _Call:
             self._reply(200, HEAD_OF_200 % len(body), body)
 
     def _fail(self, error: Exception) -> None:
-        response = _told(error)
+        response = _response_to(error)
         self._count(response.status_code)
         self._reply(response.status_code, *_written(response))
 
     def _count(self, status: int) -> None:
-        self._state.metrics.answered(status, time.perf_counter() - self._started)
+        self._state.metrics.answered(status, time.perf_counter() - self._since)
 
 
-def _told(error: Exception) -> Response:
+def _response_to(error: Exception) -> Response:
     return answer(CLASSIFY, error) if isinstance(error, AppError) else unexpected("POST", CLASSIFY, error)
 
 

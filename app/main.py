@@ -25,7 +25,7 @@ from app import errors, routes, settings
 from app.batcher import Batcher, Limits
 from app.classify import Served, State
 from app.errors import SettingsError
-from app.gate import Desk, Gate
+from app.gate import ClassifyDesk, Gate
 from app.metrics import Metrics
 from app.protocol import DESK
 from app.schemas import ModelCard
@@ -56,12 +56,12 @@ def create_app(chosen: Settings | None = None) -> FastAPI:
 
 def _lifespan(found: Settings) -> Callable[[FastAPI], Any]:
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Desk]]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, ClassifyDesk]]:
         async with AsyncExitStack() as stack:
             state = await load(found, stack)
             app.state.lembra = state
             with _drain_before_closing(state), _collected():
-                yield {DESK: Desk(state)}
+                yield {DESK: ClassifyDesk(state)}
 
     return lifespan
 

@@ -8,6 +8,7 @@ take most of what a short request costs: to refuse it at its head, or to answer 
 """
 
 import asyncio
+import time
 import typing
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -32,11 +33,11 @@ class Desk(typing.Protocol):
         """
 
     def takes(self, method: bytes, target: bytes, headers: Headers) -> bool:
-        """Whether `answer` is to have the body; only for bodies that may be kept in memory."""
+        """Whether `answer` is to have the body; only for bodies that may be kept in memory. The target is a path."""
 
-    def answer(self, body: bytes, reply: Reply) -> Callable[[], object]:
-        """Begin to answer; `reply` is called once, in a later turn of the loop. Returns what to call where the client
-        leaves before.
+    def answer(self, body: bytes, since: float, reply: Reply) -> Callable[[], object]:
+        """Begin to answer a request whose head was read at `since`, by `time.perf_counter`; `reply` is called once, in
+        a later turn of the loop. Returns what to call where the client leaves before.
         """
 
 
@@ -55,6 +56,7 @@ class Protocol(HttpToolsProtocol):
     _head = 0  # bytes of this message's head so far
     _in_head = True
     _running: RequestResponseCycle | None = None
+    _begun = 0.0  # when its turn came
     _held: RequestResponseCycle | None = None  # the same, where the desk waits for its body
     _held_until: asyncio.TimerHandle | None = None
     _leave: Callable[[], object] | None = None  # of the desk's answer to it
@@ -77,8 +79,7 @@ class Protocol(HttpToolsProtocol):
             else:
                 self.send_400_response(f"No HTTP/1.1 request, or more than {MOST_HEAD:,} bytes of headers.")
             return
-        if self._held and not self._held_until:
-            self._held_until = self.loop.call_later(BODY_S, self._pass_on)
+        self._bound_the_wait()
         answered = self._running.response_complete if self._running else self._has_refused
         if answered and not self.transport.is_closing():
             # What was sent after the answer is no request yet; uvicorn would wait for the rest for ever.
@@ -93,17 +94,24 @@ class Protocol(HttpToolsProtocol):
         if self._running and not self._running.response_complete:
             self._running.disconnected = True
             self._running.message_event.set()
-        self._hold_no_more()
+        self._pass_on()  # who leaves in a body is the application's to count
         if self._leave:
             self._leave()
 
+    def on_response_complete(self) -> None:
+        """uvicorn's: it gives the next request of this connection its turn, of which the body may still be to come."""
+        super().on_response_complete()
+        self._bound_the_wait()
+
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        """uvicorn's, where a request's turn comes: its head is read, and all ahead of it is answered."""
-        self._running = cycle
+        """uvicorn's, where a request's turn comes: its head is read, and all ahead of it is answered. What the desk
+        takes gets no task.
+        """
+        self._running, self._begun = cycle, time.perf_counter()
         desk: Desk | None = self.app_state.get(DESK)
-        method, target, headers = cycle.scope["method"].encode(), cycle.scope["raw_path"], list(cycle.scope["headers"])
-        # Where answers aren't read, none is written: the application waits.
-        if desk is None or self.flow.write_paused or not desk.takes(method, target, headers):
+        method, path, headers = cycle.scope["method"].encode(), cycle.scope["raw_path"], list(cycle.scope["headers"])
+        # Where answers aren't read, none is written: the application waits. And uvicorn may have another one for it.
+        if desk is None or self.flow.write_paused or app is not self.app or not desk.takes(method, path, headers):
             super()._start_asgi_task(cycle, app)
         elif cycle.more_body:
             self._held = cycle
@@ -112,7 +120,8 @@ class Protocol(HttpToolsProtocol):
 
     def _ask(self, desk: Desk, cycle: RequestResponseCycle) -> None:
         self._hold_no_more()
-        self._leave = desk.answer(bytes(cycle.body), partial(self._reply, cycle))
+        body, cycle.body = bytes(cycle.body), bytearray()
+        self._leave = desk.answer(body, self._begun, partial(self._reply, cycle))
 
     def _reply(self, cycle: RequestResponseCycle, status: int, headers: bytes, body: bytes) -> None:
         if cycle.disconnected:
@@ -128,6 +137,10 @@ class Protocol(HttpToolsProtocol):
     def _write(self, status: int, headers: bytes, body: bytes) -> None:
         defaults = [b"%s: %s\r\n" % header for header in self.server_state.default_headers]
         self.transport.write(b"".join([STATUS_LINE[status], *defaults, headers, b"\r\n", body]))
+
+    def _bound_the_wait(self) -> None:
+        if self._held and not self._held_until:
+            self._held_until = self.loop.call_later(BODY_S, self._pass_on)
 
     def _pass_on(self) -> None:
         """Leave what is held to the application."""

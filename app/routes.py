@@ -147,15 +147,15 @@ def _media_type(content_type: str) -> str:
     return content_type.partition(";")[0].strip().lower()
 
 
-async def unless_client_leaves(request: Request, work: asyncio.Future[Answer]) -> None:
-    """Wait for `work`, whatever becomes of it; when the client leaves first, it is cancelled. Raises: ClientLeft."""
+async def unless_client_leaves(request: Request, answer: asyncio.Future[Answer]) -> None:
+    """Wait for `answer`, whatever becomes of it; when the client leaves first, it is cancelled. Raises: ClientLeft."""
     leaving = asyncio.ensure_future(_disconnect(request))
     try:
-        await asyncio.wait((work, leaving), return_when=asyncio.FIRST_COMPLETED)
-        if not work.done():
+        await asyncio.wait((answer, leaving), return_when=asyncio.FIRST_COMPLETED)
+        if not answer.done():
             raise ClientLeft
     finally:
-        work.cancel()
+        answer.cancel()
         leaving.cancel()
 
 

@@ -247,7 +247,7 @@ class Doorkeeper:
     def takes(self, method: bytes, target: bytes, headers: Sequence[tuple[bytes, bytes]]) -> bool:
         return False
 
-    def answer(self, body: bytes, reply: Reply) -> Callable[[], object]:
+    def answer(self, body: bytes, since: float, reply: Reply) -> Callable[[], object]:
         raise AssertionError("it takes nothing")
 
 
@@ -356,7 +356,7 @@ class Clerk(Doorkeeper):
     def takes(self, method: bytes, target: bytes, headers: Sequence[tuple[bytes, bytes]]) -> bool:
         return target == b"/desk"
 
-    def answer(self, body: bytes, reply: Reply) -> Callable[[], object]:
+    def answer(self, body: bytes, since: float, reply: Reply) -> Callable[[], object]:
         self.bodies.append(body)
         self.replies.append(reply)
         if self._at_once:
@@ -439,14 +439,49 @@ async def test_the_desk_is_told_that_a_client_left() -> None:
     assert connection.transport.written == DONE
 
 
-async def test_who_leaves_in_a_body_for_the_desk_is_forgotten() -> None:
-    """Neither desk nor application ever hears of it."""
+async def test_who_leaves_in_a_body_for_the_desk_is_the_applications() -> None:
+    """It may count it; the desk has begun nothing."""
     clerk = Clerk()
-    connection = Connection(desk=clerk)
+    connection = Connection(answers=False, desk=clerk)
     connection.protocol.data_received(POST % b"desk" + b"a")
     connection.protocol.connection_lost(None)
+    await connection.answered()
+    assert (connection.left, clerk.bodies, clerk.left) == (1, [], 0)
+
+
+async def test_the_desk_hears_nothing_of_a_client_that_leaves_with_its_answer() -> None:
+    """It has done its part."""
+    clerk = Clerk()
+    connection = Connection(desk=clerk)
+    connection.protocol.data_received(POST % b"desk" + b"abc")
+    await connection.answered()
+    connection.protocol.connection_lost(None)
+    assert (connection.transport.written, clerk.left) == (DONE, 0)
+
+
+async def test_a_body_that_trickles_is_not_waited_for_at_the_desk() -> None:
+    """Each byte gives it no more time."""
+    clerk = Clerk()
+    connection = Connection(desk=clerk)
+    connection.protocol.data_received(POST % b"desk")
+    for byte in (b"a", b"b", b"c"):
+        await asyncio.sleep(BODY_S / 2)
+        connection.protocol.data_received(byte)
+    assert await connection.answered() == [Message("/desk", b"1", b"abc")]
+    assert clerk.bodies == []
+
+
+@pytest.mark.parametrize("first", [b"desk", b"else"])
+async def test_a_body_whose_turn_comes_late_is_not_waited_for_at_the_desk(first: bytes) -> None:
+    """Half a request behind a whole one, in one read: the time counts from its turn."""
+    clerk = Clerk()
+    connection = Connection(desk=clerk)
+    connection.protocol.data_received(POST % first + b"abc" + POST % b"desk")
+    await connection.answered()
     await asyncio.sleep(2 * BODY_S)
-    assert (await connection.answered(), clerk.bodies, clerk.left) == ([], [], 0)
+    connection.protocol.data_received(b"def")
+    assert (await connection.answered())[-1] == Message("/desk", b"1", b"def")
+    assert b"def" not in clerk.bodies
 
 
 @pytest.mark.parametrize(

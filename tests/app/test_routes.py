@@ -3,7 +3,8 @@
 import asyncio
 import json
 import threading
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ import pytest
 from fastapi import FastAPI
 
 from app import classify as work_on
-from app.gate import Desk
+from app import routes
+from app.gate import ClassifyDesk
 from app.schemas import ClassifyResponse
 from model import bundle
 from tests import tiny
@@ -298,7 +300,7 @@ async def test_a_full_server_reads_no_body(
 async def test_a_refusal_is_the_same_before_there_is_an_asgi_request(app: FastAPI, client: httpx.AsyncClient) -> None:
     """Where a connection goes on, what a protocol sends is what the application would; all else is left to it."""
     engine = FakeEngine()
-    desk = Desk(app.state.lembra)
+    desk = ClassifyDesk(app.state.lembra)
     ask = partial(desk.refuse, b"POST", b"/classify")
     short = (b"content-length", b"60")
     async with engine_replaced(app, engine):
@@ -333,7 +335,8 @@ OF_JSON = (b"content-type", b"application/json")
         (b"POST", b"/classify", [OF_JSON], False),
         (b"POST", b"/classify", [SHORT], False),
         (b"POST", b"/classify", [SHORT, (b"content-type", b"text/plain")], False),
-        (b"POST", b"/classify", [SHORT, OF_JSON, OF_JSON], False),
+        (b"POST", b"/classify", [SHORT, OF_JSON, (b"content-type", b"text/plain")], True),
+        (b"POST", b"/classify", [SHORT, (b"content-type", b""), OF_JSON], False),
         (b"POST", b"/classify", [SHORT, OF_JSON, (b"expect", b"100-continue")], False),
         (b"POST", b"/classify", [(b"content-length", b"4001"), OF_JSON], False),
         (b"POST", b"/classify", [(b"content-length", b"0" * 5000), OF_JSON], False),
@@ -344,7 +347,58 @@ async def test_the_desk_takes_what_is_short_and_json(
 ) -> None:
     """All else is FastAPI's, errors too."""
     async with client_of(app):
-        assert Desk(app.state.lembra).takes(method, target, headers) is takes
+        assert ClassifyDesk(app.state.lembra).takes(method, target, headers) is takes
+
+
+async def test_a_full_server_has_nothing_read_at_the_desk(app: FastAPI, client: httpx.AsyncClient) -> None:
+    """Where the protocol didn't ask whether to refuse, as behind another request, the application refuses unread."""
+    engine, desk = FakeEngine(), ClassifyDesk(app.state.lembra)
+    ask = (b"POST", b"/classify", [SHORT, OF_JSON])
+    async with engine_replaced(app, engine):
+        assert desk.takes(*ask)
+        engine.release.clear()
+        first = asyncio.ensure_future(client.post("/classify", json={"input": ["good film"] * 4}))
+        await engine.begins()
+        assert not desk.takes(*ask)
+        engine.release.set()
+        assert (await first).status_code == 200
+
+
+async def test_the_desk_replies_once_and_later(app: FastAPI) -> None:
+    """Be it an answer or an error: a reply in the turn of its request would recurse through all that came behind it."""
+    replies: list[int] = []
+    async with client_of(app):
+        desk = ClassifyDesk(app.state.lembra)
+        for body in (b"{", b'{"input": "good"}'):
+            desk.answer(body, time.perf_counter(), lambda status, *_: replies.append(status))
+            before = list(replies)
+            await until(lambda: len(replies) > len(before))  # noqa: B023
+            assert len(replies) == len(before) + 1
+    assert replies == [400, 200]
+
+
+@pytest.mark.parametrize("road", [client_of, connected])
+async def test_what_a_body_took_is_off_its_deadline(
+    app: FastAPI, monkeypatch: pytest.MonkeyPatch, road: Callable[[FastAPI], Any]
+) -> None:
+    """The seconds of a request count from its head, on each road."""
+    spent: list[float] = []
+    begin = work_on.begin
+
+    def noting(*arguments: Any, spent_s: float) -> Any:
+        spent.append(spent_s)
+        return begin(*arguments, spent_s=spent_s)
+
+    async def late() -> AsyncIterator[bytes]:
+        await asyncio.sleep(0.02)
+        yield b'{"input": "good"}'
+
+    for module in (work_on, routes):
+        monkeypatch.setattr(module, "begin", noting)
+    async with road(app) as client:
+        headers = {"content-type": "application/json", "content-length": "17"}
+        assert (await client.post("/classify", content=late(), headers=headers)).status_code == 200
+    assert spent[0] >= 0.02
 
 
 async def test_short_requests_are_answered_at_the_desk(app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -363,7 +417,7 @@ async def test_a_fault_of_ours_is_a_500_on_each_road(
     client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Be it in what comes before the batcher or behind it; the log has it, and the next request is served."""
-    for place in ("check_texts", "answer"):
+    for place in ("check_texts", "response_body"):
         with monkeypatch.context() as broken:
             broken.setattr(work_on, place, lambda *_, **__: 1 / 0)
             failed = await client.post("/classify", json={"input": TEXTS[0]})
@@ -445,14 +499,14 @@ async def test_a_client_whose_connection_is_lost_cancels_its_work(app: FastAPI) 
 async def test_a_large_answer_is_written_by_a_thread(app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> None:
     """On each road it is the same answer, and the event loop is left to others."""
     writers: list[int] = []
-    write = work_on.answer
+    write = work_on.response_body
 
     def noting(*arguments: Any, **named: Any) -> bytes:
         writers.append(threading.get_ident())
         return write(*arguments, **named)
 
     monkeypatch.setattr(work_on, "ANSWERED_AT_ONCE", 2 * len(tiny.LABELS))
-    monkeypatch.setattr(work_on, "answer", noting)
+    monkeypatch.setattr(work_on, "response_body", noting)
     for road in (client_of, connected):
         async with road(app) as client:
             for texts in (2, 3):

@@ -18,6 +18,9 @@ LOWEST, HIGHEST = 0.05, 20.0
 FEWEST_ROWS = 20
 # With fewer than this, a label's threshold is no lower than the one that would be best for all labels.
 FEWEST_FOR_THRESHOLD = 3
+# How far each label's threshold goes to the one of all labels: on GoEmotions' validation rows 57.7 micro-F1 and 47.8
+# macro-F1 without, 58.8 and 47.6 by a quarter, 59.3 and 47.0 by half, 59.4 and 45.1 by the whole of the way.
+TOGETHER = 0.25
 
 
 def fit(logits_NC: Floats, targets_NC: Flags, kind: Kind) -> Calibration:
@@ -43,8 +46,8 @@ def _own(logits_NC: Floats, targets_NC: Flags, shared: float) -> dict[str, list[
     """A temperature for each label that has the rows for it, the shared one for the rest; and each label's threshold.
 
     A threshold that is best for a handful of rows is chance too. So half of what a row says of a label is whether it
-    has it, half its calibrated probability: on GoEmotions' validation rows that gave 54.6 micro-F1 and 41.8 macro-F1;
-    the rows alone gave 51.9 and 40.5, the probabilities alone 53.5 and 41.9, one threshold for all 55.6 and 35.0.
+    has it, half its calibrated probability; and each threshold moves towards the one that is best for all labels, by
+    which what is right of all pairs, where frequent labels count most, is served as well as each label (`TOGETHER`).
     """
     temperatures = np.full(targets_NC.shape[1], shared)
     for label in np.flatnonzero(targets_NC.sum(axis=0) >= FEWEST_ROWS):
@@ -53,8 +56,10 @@ def _own(logits_NC: Floats, targets_NC: Flags, shared: float) -> dict[str, list[
     said_NC = (targets_NC + probs_NC) / 2
     thresholds_C = np.array([metrics.best_threshold(p, said)[0] for p, said in zip(probs_NC.T, said_NC.T, strict=True)])
     # Where no probability says anything, F1 is expected to be highest if all are given the label (Lipton et al. 2014).
+    shared_threshold, _ = metrics.best_threshold(probs_NC, said_NC)
     unseen = targets_NC.sum(axis=0) < FEWEST_FOR_THRESHOLD
-    thresholds_C[unseen] = np.maximum(thresholds_C[unseen], metrics.best_threshold(probs_NC, targets_NC)[0])
+    thresholds_C[unseen] = np.maximum(thresholds_C[unseen], shared_threshold)
+    thresholds_C += TOGETHER * (shared_threshold - thresholds_C)
     return {"temperature": temperatures.tolist(), "thresholds": thresholds_C.tolist()}
 
 

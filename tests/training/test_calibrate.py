@@ -82,6 +82,18 @@ def test_thresholds_serve_f1() -> None:
     assert tuned > half + 0.02
 
 
+def test_thresholds_serve_all_pairs_as_well_as_each_label(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each label's own best ones are worse over all pairs, on other rows, and hardly better label by label."""
+    logits, targets = drawn_labels(8_000, [-1.0, -2.0, *[-4.0] * 10])
+    fitted = calibrate.fit(logits[:2000], targets[:2000], "multi-label")
+    monkeypatch.setattr(calibrate, "TOGETHER", 0.0)
+    own = calibrate.fit(logits[:2000], targets[:2000], "multi-label")
+    probs = probabilities(logits[2000:], own, "multi-label")
+    decided, apart = (decisions(probs, how, "multi-label") for how in (fitted, own))
+    assert metrics.micro_f1(targets[2000:], decided) > metrics.micro_f1(targets[2000:], apart) + 0.002
+    assert metrics.macro_f1(targets[2000:], decided) > metrics.macro_f1(targets[2000:], apart) - 0.005
+
+
 @pytest.mark.parametrize("kind", ["single-label", "multi-label"])
 def test_without_rows_nothing_is_fitted(kind: str) -> None:
     """Tiny data may leave none: scores stay as they are, and the calibration says so."""

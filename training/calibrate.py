@@ -53,13 +53,13 @@ def _own(logits_NC: Floats, targets_NC: Flags, shared: float) -> dict[str, list[
     for label in np.flatnonzero(targets_NC.sum(axis=0) >= FEWEST_ROWS):
         temperatures[label] = _temperature(logits_NC[:, [label]], targets_NC[:, [label]], "multi-label")
     probs_NC = probabilities(logits_NC, Calibration(temperature=temperatures.tolist()), "multi-label")
-    said_NC = (targets_NC + probs_NC) / 2
+    said_NC: Floats = (targets_NC + probs_NC) / np.float32(2)
     thresholds_C = np.array([metrics.best_threshold(p, said)[0] for p, said in zip(probs_NC.T, said_NC.T, strict=True)])
     # Where no probability says anything, F1 is expected to be highest if all are given the label (Lipton et al. 2014).
-    shared_threshold, _ = metrics.best_threshold(probs_NC, said_NC)
+    of_all, _ = metrics.best_threshold(probs_NC, said_NC)
     unseen = targets_NC.sum(axis=0) < FEWEST_FOR_THRESHOLD
-    thresholds_C[unseen] = np.maximum(thresholds_C[unseen], shared_threshold)
-    thresholds_C += TOGETHER * (shared_threshold - thresholds_C)
+    thresholds_C[unseen] = np.maximum(thresholds_C[unseen], of_all)
+    thresholds_C += TOGETHER * (of_all - thresholds_C)
     return {"temperature": temperatures.tolist(), "thresholds": thresholds_C.tolist()}
 
 

@@ -1,8 +1,8 @@
 """POST /classify, ahead of FastAPI's road: refused where nothing more fits, else answered by `app/classify.py`.
 
-Two ways lead here. `Gate` is an application like any other, for whatever server. `Desk` is asked by `app/protocol.py`
-before there is an ASGI request: FastAPI's road, and ASGI's messages with a task for each request, cost more than all
-else that a short text needs.
+Two ways lead here. `Gate` is an application like any other, for whatever server. `ClassifyDesk` is asked by
+`app/protocol.py` before there is an ASGI request: FastAPI's road, and ASGI's messages with a task for each request,
+cost more than all else that a short text needs.
 A server that can do a thousand requests a second may be sent ten thousand: what a refusal costs is then most of its
 work, so it comes before the body is read, ready made, from either of them.
 """

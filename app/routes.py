@@ -3,7 +3,7 @@
 import asyncio
 import time
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse
@@ -23,7 +23,6 @@ PAGE = Path(__file__).parent / "page"
 MOST_DIGITS = 20
 CLOSE = {"Connection": "close"}  # the rest of a body that was not read is still on it
 
-Answer = TypeVar("Answer")
 router = APIRouter()
 
 
@@ -140,14 +139,14 @@ async def _receive(request: Request, *, limit: int) -> bytes:
 
 def is_json(content_type: str) -> bool:
     """Whether a body of this type is read."""
-    return content_type == JSON or _media_type(content_type) == JSON
+    return _media_type(content_type) == JSON
 
 
 def _media_type(content_type: str) -> str:
     return content_type.partition(";")[0].strip().lower()
 
 
-async def unless_client_leaves(request: Request, answer: asyncio.Future[Answer]) -> None:
+async def unless_client_leaves(request: Request, answer: asyncio.Future[Any]) -> None:
     """Wait for `answer`, whatever becomes of it; when the client leaves first, it is cancelled. Raises: ClientLeft."""
     leaving = asyncio.ensure_future(_disconnect(request))
     try:

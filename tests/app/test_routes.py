@@ -16,6 +16,7 @@ from fastapi import FastAPI
 from app import classify as work_on
 from app import routes
 from app.gate import ClassifyDesk
+from app.protocol import BODY_S
 from app.schemas import ClassifyResponse
 from model import bundle
 from tests import tiny
@@ -390,7 +391,7 @@ async def test_what_a_body_took_is_off_its_deadline(
         return begin(*arguments, spent_s=spent_s)
 
     async def late() -> AsyncIterator[bytes]:
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0.8 * BODY_S)
         yield b'{"input": "good"}'
 
     for module in (work_on, routes):
@@ -398,7 +399,8 @@ async def test_what_a_body_took_is_off_its_deadline(
     async with road(app) as client:
         headers = {"content-type": "application/json", "content-length": "17"}
         assert (await client.post("/classify", content=late(), headers=headers)).status_code == 200
-    assert spent[0] >= 0.02
+    # Far less than it was: a busy machine may read the head late.
+    assert spent[0] > 0.1 * BODY_S
 
 
 async def test_short_requests_are_answered_at_the_desk(app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,7 @@ def train_all(given: argparse.Namespace, keep: Keep) -> dict[str, list[Found]]:
         for seed in given.seeds
     }
     works = {_title(key): partial(runs.train, run, keep, commit=commit) for key, run in wanted.items()}
-    done = runs.together(works, given.jobs)
+    done = runs.together(works, ThreadPoolExecutor(given.jobs))
     return {
         name: [done[title] for seed in given.seeds if (title := _title((name, seed))) in done] for name in given.sets
     }

@@ -11,6 +11,7 @@ import json
 import statistics
 import sys
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for labels in given.labels
         for seed in given.seeds
     }
-    done = runs.together(works, given.jobs)
+    done = runs.together(works, ThreadPoolExecutor(given.jobs))
     rows = {labels: [found for found in done.values() if found["labels"] == labels] for labels in given.labels}
     show(rows, given.data)
     described = {"data": given.data, "seeds": given.seeds, "recipe": given.recipe, "settings": given.set}

@@ -13,6 +13,7 @@ import random
 import statistics
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -41,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     keep = Keep(given.keep, any_code=given.any_code)
     works = {f"shuffled, seed {seed}": partial(shuffled, parts, seed, given, keep) for seed in given.seeds}
     works |= {f"planted, seed {seed}": partial(planted, parts, seed, given, keep) for seed in given.seeds}
-    done = runs.together(works, given.jobs)
+    done = runs.together(works, ThreadPoolExecutor(given.jobs))
     found = {
         "rows": len(parts.test),
         "largest_class": largest_share(parts.test),

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -81,7 +81,7 @@ class Keep:
         """
         if self.folder is None:
             with tempfile.TemporaryDirectory() as scratch:
-                return work(Path(scratch))
+                return _as_kept(work(Path(scratch)))
         digest = hashlib.sha256(json.dumps(list(made_of)).encode()).hexdigest()[:12]
         work_name = f"{re.sub('[^a-z0-9_]+', '-', name.lower())}-{digest}"
         stem = f"{work_name}-{hashlib.sha256(code.encode()).hexdigest()[:8]}"
@@ -95,12 +95,19 @@ class Keep:
         if self.only:
             raise NotKept(f"{name} is not in {self.folder}")
         scratch_folder.mkdir(parents=True, exist_ok=True)
-        found = work(scratch_folder)
-        unfinished = scratch_folder / "kept.json"
+        found = _as_kept(work(scratch_folder))
+        # Never half a file; and another process that came to the same work may have taken the scratch folder away.
+        unfinished = self.folder / f".{stem}.{os.getpid()}"
         unfinished.write_text(json.dumps(found) + "\n", encoding="utf-8")
-        unfinished.replace(path)  # never half a file
-        shutil.rmtree(scratch_folder)
+        unfinished.replace(path)
+        shutil.rmtree(scratch_folder, ignore_errors=True)
         return found
+
+
+def _as_kept(found: Found) -> Found:
+    """As it is read from its file the next time."""
+    kept: Found = json.loads(json.dumps(found))
+    return kept
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -167,10 +174,12 @@ def _train(run: Run, folder: Path, commit: str) -> Found:
     }
 
 
-def together(works: Mapping[str, Callable[[], Found]], jobs: int) -> dict[str, Found]:
-    """What each came to, by its name, `jobs` of them at once; one that failed, or isn't kept, is told on stderr."""
+def together(works: Mapping[str, Callable[[], Found]], workers: Executor) -> dict[str, Found]:
+    """What each came to, by its name, as many at once as there are workers, which are shut down behind the last; one
+    that failed, or isn't kept, is told on stderr.
+    """
     found: dict[str, Found] = {}
-    with ThreadPoolExecutor(jobs) as pool:
+    with workers as pool:
         running: dict[Future[Found], str] = {pool.submit(work): name for name, work in works.items()}
         left = set(running)
         try:

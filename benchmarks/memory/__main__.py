@@ -3,26 +3,27 @@
 Texts of a cue, a gap of T to 1.1 T real words and a question; networks of equal size learn them, each gap by itself,
 until 95 % of texts drawn anew are right or `--texts` are spent. Chance is 50 %. `--quick` is a glimpse of two minutes
 on one core. `--mixed` learns from all `--gaps` at once and tests at `--test-gaps`. `--figures docs` draws what was
-found, and what lies in the folder of `--keep` of these tasks, networks and seeds at other gaps. One thread; what lies
-in that folder isn't done again.
+found, and what lies in the folder of `--keep` of these tasks, networks and seeds at other gaps. `--jobs` runs at once,
+each on one thread of a process; what lies in that folder isn't done again.
 """
 
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
-import torch
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks import machine, runs
-from benchmarks.memory import figures, learning, networks, outsiders, texts
-from benchmarks.memory.learning import Run
+from benchmarks.memory import figures, learning, outsiders, works
 from benchmarks.memory.networks import HEADS, NETWORKS
-from benchmarks.memory.texts import TASKS, Filler, FillerError, read_filler
+from benchmarks.memory.texts import TASKS, FillerError, read_filler
 from benchmarks.runs import Found, Keep
 
 CODE = ("benchmarks/memory", "model")
@@ -38,17 +39,19 @@ QUICK = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     given = parse(arguments)
-    torch.set_num_threads(1)
-    torch.set_flush_denormal(True)  # gradients that vanish pass through them, in twice the time
+    started = time.perf_counter()
     keep = Keep(given.keep, any_code=given.any_code)
     # Asked once: a commit while it runs changes no code that is running.
     code = runs.code_version(CODE)
-    found = []
-    for number, (name, work) in enumerate(works(given), start=1):
-        found.append(done := keep.once(name, [name, *made_of(given)], work, code=code))
-        accuracies = ", ".join(f"{share:.3f} at {gap}" for gap, share in done["accuracy"].items())
-        print(f"{number}: {name}: {accuracies}; {done['seconds']:.0f} s", file=sys.stderr)
+    once = {
+        name: partial(keep.once, name, [name, *works.made_of(given)], work, code=code)
+        for name, work in works.asked(given)
+    }
+    # Not forked: torch's threads don't outlive a fork.
+    workers = ProcessPoolExecutor(given.jobs, get_context("spawn"), works.one_thread)
+    found = list(runs.together(once, workers).values())
     show(found)
+    print(f"{len(found)} runs, {given.jobs} at once: {time.perf_counter() - started:.0f} s")
     if given.figures is not None:
         figures.draw(to_draw(found, given), given.figures)
     print(json.dumps({"memory": [{**one, "kept": None} for one in found], **machine.describe()}))
@@ -65,6 +68,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--texts", type=positive, default=50_000, help="to learn from, at most")
     parser.add_argument("--mixed", action="store_true", help="one network a seed, of all gaps")
     parser.add_argument("--test-gaps", nargs="*", type=positive, default=[], help="tested at too")
+    parser.add_argument("--jobs", type=positive, default=1, help="runs at once, each on one thread")
     parser.add_argument("--filler", type=Path, help="a text file to take the gap's words from")
     parser.add_argument("--quick", action="store_true", help="; ".join(f"{key} {QUICK[key]}" for key in QUICK))
     parser.add_argument("--keep", type=Path, help="folder of finished runs: what lies there isn't run again")
@@ -84,38 +88,6 @@ def positive(text: str) -> int:
     if int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text} is below 1")
     return int(text)
-
-
-def made_of(given: argparse.Namespace) -> list[str]:
-    """What the name of a run leaves out: with other texts, or another network, it would be another run."""
-    filler: Filler = given.read
-    kinds = [texts.LEAD, texts.NEAR, texts.APART, texts.FAR, networks.EMBEDDING, networks.HIDDEN]
-    steps = [learning.BATCH, learning.RATE, learning.CLIP, learning.CHECK_EVERY, learning.CHECKED, learning.CRITERION]
-    asked = [given.texts, *given.test_gaps]
-    return [" ".join(filler.words), str(len(filler.train_N)), *map(str, kinds + steps + asked)]
-
-
-def works(given: argparse.Namespace) -> Iterator[tuple[str, Callable[[Path], Found]]]:
-    """All runs that were asked for, by name: the short gaps first."""
-    for gaps in [tuple(given.gaps)] if given.mixed else [(gap,) for gap in sorted(given.gaps)]:
-        for task in given.tasks:
-            for network in given.networks:
-                for seed in given.seeds:
-                    name = f"{task} {network} {'+'.join(map(str, gaps))} seed {seed}"
-                    if network in NETWORKS:
-                        for head in given.heads:
-                            run = Run(task, network, gaps, seed, head, given.texts, tuple(given.test_gaps))
-                            yield f"{name} {head}", partial(_learn, run, given.read)
-                    elif not given.mixed:
-                        yield name, partial(_measure, (network, task, gaps[0], seed), given.read)
-
-
-def _learn(run: Run, filler: Filler, _: Path) -> Found:
-    return json.loads(json.dumps(learning.learn(run, filler)))  # type: ignore[no-any-return]
-
-
-def _measure(what: tuple[str, str, int, int], filler: Filler, _: Path) -> Found:
-    return json.loads(json.dumps(outsiders.measure(*what, filler)))  # type: ignore[no-any-return]
 
 
 def to_draw(found: Sequence[Found], given: argparse.Namespace) -> list[Found]:

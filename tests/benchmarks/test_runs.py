@@ -3,6 +3,7 @@
 import json
 import subprocess
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ def test_what_is_not_kept_is_not_begun_where_only_that_was_asked_for(tmp_path: P
     Keep(tmp_path).once("a", ["x"], lambda _: {"by": "before"})
     only, begun = Keep(tmp_path, only=True), []
     works = {name: partial(only.once, name, ["x"], counted({}, begun)) for name in ("a", "b")}
-    assert (runs.together(works, 1), begun) == ({"a": {"by": "before"}}, [])
+    assert (runs.together(works, ThreadPoolExecutor(1)), begun) == ({"a": {"by": "before"}}, [])
 
 
 def test_of_several_that_other_code_made_the_newest_counts(tmp_path: Path) -> None:
@@ -80,6 +81,19 @@ def test_work_that_was_cut_off_goes_on_in_its_folder(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 1
 
 
+def test_two_that_come_to_the_same_work_both_have_it(tmp_path: Path) -> None:
+    """Whichever ends first takes the scratch folder away under the other."""
+    keep = Keep(tmp_path)
+
+    def outrun(_: Path) -> dict[str, Any]:
+        keep.once("a", [], lambda _: {"by": "the first"})
+        return {"by": "the second"}
+
+    assert keep.once("a", [], outrun) == {"by": "the second"}
+    (path,) = tmp_path.iterdir()
+    assert json.loads(path.read_text(encoding="utf-8")) == {"by": "the second"}
+
+
 def test_one_failed_run_stops_no_other(capsys: pytest.CaptureFixture[str]) -> None:
     """It is told, and the rest come in the order in which they were asked for."""
 
@@ -87,7 +101,7 @@ def test_one_failed_run_stops_no_other(capsys: pytest.CaptureFixture[str]) -> No
         raise RunFailed("exit code 2")
 
     works = {"a": lambda: {"n": 1}, "b": fail, "c": lambda: {"n": 3}}
-    assert runs.together(works, jobs=2) == {"a": {"n": 1}, "c": {"n": 3}}
+    assert runs.together(works, ThreadPoolExecutor(2)) == {"a": {"n": 1}, "c": {"n": 3}}
     assert "b FAILED" in capsys.readouterr().err
 
 

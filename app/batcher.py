@@ -16,7 +16,7 @@ from functools import partial
 from app.alarm import Alarm
 from app.errors import DeadlineExceeded, EngineFailed, Overloaded, ShuttingDown
 from app.metrics import Metrics
-from app.scheduler import CostModel, Speed, form_batch, take_turns
+from app.scheduler import CostModel, Flag, Number, Speed, form_batch, take_turns
 from app.waiting import Request, Text
 from model.classifier import Classifier, Prediction, Row
 
@@ -68,6 +68,7 @@ class Batcher:
     ) -> None:
         self._name = name
         self._classifier = classifier
+        self._most_tokens = classifier.config.max_tokens
         self._limits = limits
         self._metrics = metrics.of(name)
         self._clock = clock
@@ -108,9 +109,10 @@ class Batcher:
         if not self.alive:
             raise self._refusal()
         within_s = self._limits.deadline_s if deadline_s is None else deadline_s
-        estimate = sum(self.estimate(len(text)) for text in texts)
+        work = [self.estimate(len(text)) for text in texts]
+        estimate = sum(work)
         self.check_room(estimate)
-        request = Request(texts, estimate, self._clock(), within_s, truncate=truncate)
+        request = Request(texts, work, self._clock(), within_s, truncate=truncate)
         self._count(estimate)
         self._pending.add(request)
         request.future.add_done_callback(partial(self._done, request, estimate))
@@ -156,7 +158,7 @@ class Batcher:
 
     def estimate(self, characters: int) -> int:
         """Tokens of a text, before any work is done."""
-        return min(characters // CHARACTERS_PER_TOKEN + 1, self._classifier.config.max_tokens)
+        return min(characters // CHARACTERS_PER_TOKEN + 1, self._most_tokens)
 
     def _count(self, tokens: int) -> None:
         self._waiting_tokens += tokens
@@ -224,13 +226,13 @@ class Batcher:
         self._requests = self._live()
         texts = take_turns([request.waiting.values() for request in self._requests], LOOK_AHEAD)
         self._read(texts)
-        batch = self._next([text for text in texts if text.row is not None and not text.request.abandoned])
+        gone = {request for request in self._requests if request.abandoned}
+        batch = self._next([text for text in texts if text.row is not None and text.request not in gone])
         work = 0
         for text in batch:
             del text.request.waiting[text.index]
-            its = self.estimate(len(text.text))
-            text.request.work -= its
-            work += its
+            text.request.work -= text.work
+            work += text.work
         if batch:
             self._compute(batch)
         self._speed.observe(work, self._clock() - started)
@@ -279,7 +281,7 @@ class Batcher:
             self._tokenize_apart(texts)
             return
         for text, row in zip(texts, rows, strict=True):
-            text.row = row
+            text.read(row)
             if row.tokens.truncated and not text.request.truncate and not text.request.abandoned:
                 self._give_up([text], partial(self._classifier.too_long, text.index))
         self._metrics.tokenize_seconds.observe(self._clock() - started)
@@ -325,10 +327,10 @@ class Batcher:
                 return True
         return False
 
-    def _fits(self, rows: int, longest: int, tokens: int) -> bool:
-        longest_s = max(LONGEST_BATCH_S, LONGEST_TIMES * self._costs.seconds(longest, longest))
-        padded = rows * longest
-        return padded <= self._limits.batch_tokens and self._costs.seconds(longest, tokens) <= longest_s
+    def _fits(self, rows: Number, longest: Number, tokens: Number) -> Flag:
+        alone_s, its_s = self._costs.seconds(longest, longest), self._costs.seconds(longest, tokens)
+        in_time = (its_s <= LONGEST_BATCH_S) | (its_s <= LONGEST_TIMES * alone_s)
+        return in_time & (rows * longest <= self._limits.batch_tokens)
 
     def _compute(self, batch: list[Text]) -> None:
         """Score one batch and post the answers. Whatever goes wrong reaches the batch's rows, and no others."""
@@ -342,11 +344,11 @@ class Batcher:
             self._metrics.failures.inc()
             self._give_up(batch, lambda: EngineFailed("the batch of this request could not be computed"))
             return
-        self._record(rows, self._clock() - started)
+        self._record(batch, rows, self._clock() - started)
         self._post(self._deliver, batch, answers)
 
-    def _record(self, rows: list[Row], seconds: float) -> None:
-        lengths = [len(row) for row in rows]
+    def _record(self, batch: list[Text], rows: list[Row], seconds: float) -> None:
+        lengths = [len(text) for text in batch]
         longest, tokens = max(lengths), sum(lengths)
         self._costs.observe(longest, tokens, seconds)
         self._metrics.compute_seconds.observe(seconds)

@@ -21,8 +21,8 @@ from app.settings import Settings
 from model.classifier import Prediction
 from model.errors import TextError
 
-# float32 has seven digits; more would be noise that looks like precision.
-DIGITS = 7
+# Probabilities are told in ten-millionths: float32 has seven digits, and more would be noise that looks like precision.
+PARTS = 10**7
 # Faults of one body that are described one by one; describing a million would hold the event loop for seconds.
 MOST_FAULTS = 100
 # Scores of an answer that the event loop writes itself, in about a millisecond. A thousand texts over a hundred labels
@@ -172,12 +172,12 @@ def response_body(card: ModelCard, predictions: list[Prediction], *, top_k: int 
 
 
 def _classification(index: int, found: Prediction, labels: list[str], top_k: int | None) -> dict[str, Any]:
-    probs = [round(value, DIGITS) for value in found.probs]
+    probs = [int(value * PARTS + 0.5) / PARTS for value in found.probs]  # `round` takes four times as long
     ranked = sorted(range(len(labels)), key=found.probs.__getitem__, reverse=True)[:top_k]
     return {
         "index": index,
         "label": found.label,
-        "score": round(found.score, DIGITS),
+        "score": probs[ranked[0]],
         "labels": found.labels,
         "probs": probs,
         "num_classes": len(labels),

@@ -3,16 +3,18 @@
 Both are decided by rows' lengths alone; nothing here knows of requests, threads or clocks.
 """
 
-import math
 from collections.abc import Callable, Iterable, Sequence, Sized
-from typing import TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
 Anything = TypeVar("Anything")
 Item = TypeVar("Item", bound=Sized)
+# Of one batch, or of as many as an array has.
+Number: TypeAlias = Any  # int, float, or an array of them
+Flag: TypeAlias = Any  # bool, or an array
 # (rows, tokens of the longest, tokens of all) of a batch -> whether it may be computed as one.
-Fits = Callable[[int, int, int], bool]
+Fits = Callable[[Number, Number, Number], Flag]
 
 # The longest row of a batch has at most so many times the shortest one's tokens, and so many more: a short text must
 # not wait for the end of a long one's thousand steps because it happened to wait beside it. With 32 more, batches were
@@ -44,7 +46,7 @@ class CostModel:
         self._targets = FORGETTING * self._targets + seconds * features
         self._factors = None
 
-    def seconds(self, longest: int, tokens: int) -> float:
+    def seconds(self, longest: Number, tokens: Number) -> Number:
         """What such a batch takes; 0 before anything was seen."""
         # Fitted when it is asked for: of a text that was alone, whose answer would wait for it, nobody asks.
         if self._factors is None:
@@ -103,23 +105,20 @@ def form_batch(rows: Sequence[Item], fits: Fits, *, around: int = 0) -> list[Ite
     That row itself is taken whether it fits or not, so that none waits for ever.
     """
     lengths = [len(row) for row in rows]
-    if _alike(min(lengths), max(lengths)) and fits(len(rows), max(lengths), sum(lengths)):
+    shortest, longest = min(lengths), max(lengths)
+    if _alike(shortest, longest) and fits(len(rows), longest, sum(lengths)):
         return list(rows)  # what the steps below would come to, or more
-    order = sorted(range(len(rows)), key=lengths.__getitem__)
-    first = last = order.index(around)
-    middle = tokens = lengths[around]
-    while first > 0 or last + 1 < len(order):
-        # The gap in length to the next shorter row, and to the next longer one.
-        below = middle - lengths[order[first - 1]] if first > 0 else math.inf
-        above = lengths[order[last + 1]] - middle if last + 1 < len(order) else math.inf
-        wider = (first - 1, last) if below <= above else (first, last + 1)
-        shortest, longest = (lengths[order[end]] for end in wider)
-        tokens += shortest if below <= above else longest
-        if not _alike(shortest, longest) or not fits(wider[1] - wider[0] + 1, longest, tokens):
-            break
-        first, last = wider
-    return [rows[index] for index in sorted(order[first : last + 1])]
+    lengths_N = np.asarray(lengths)
+    distance_N = abs(lengths_N - lengths_N[around])
+    distance_N[around] = -1
+    order_N = np.lexsort((lengths_N, distance_N))  # of two as near the shorter, of two as long the one that came first
+    # Of the nearest one, two, three rows, and so on; all at once, as Python would take a microsecond a row.
+    nearest_N = lengths_N[order_N]
+    shortest_N, longest_N = np.minimum.accumulate(nearest_N), np.maximum.accumulate(nearest_N)
+    may_N = _alike(shortest_N, longest_N) & fits(np.arange(1, len(rows) + 1), longest_N, nearest_N.cumsum())
+    count = 1 + int(np.logical_and.accumulate(may_N[1:]).sum())
+    return [rows[index] for index in sorted(order_N[:count].tolist())]
 
 
-def _alike(shortest: int, longest: int) -> bool:
+def _alike(shortest: Number, longest: Number) -> Flag:
     return longest <= LIKE_TIMES * shortest + LIKE_MORE

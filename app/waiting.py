@@ -11,13 +11,18 @@ class Request:
 
     __slots__ = ("answers", "arrived", "deadline", "ends", "future", "given_up", "left", "truncate", "waiting", "work")
 
-    def __init__(self, texts: Sequence[str], work: int, arrived: float, within_s: float, *, truncate: bool) -> None:
+    def __init__(
+        self, texts: Sequence[str], work: Sequence[int], arrived: float, within_s: float, *, truncate: bool
+    ) -> None:
+        """`work` is each text's, in tokens as admission counts them."""
         loop = asyncio.get_running_loop()
         self.future: asyncio.Future[list[Prediction]] = loop.create_future()
         self.answers: list[Prediction | None] = [None] * len(texts)
         self.left = len(texts)
-        self.work = work  # tokens, as admission counts them, that wait
-        self.waiting = {index: Text(self, index, text) for index, text in enumerate(texts)}
+        self.work = sum(work)  # of those that wait
+        self.waiting = {
+            index: Text(self, index, text, its) for index, (text, its) in enumerate(zip(texts, work, strict=True))
+        }
         self.arrived = arrived
         self.deadline = arrived + within_s
         self.ends = loop.time() + within_s  # the same, by the event loop's clock
@@ -33,15 +38,21 @@ class Request:
 class Text:
     """One text of a request, and, once it was read, its row."""
 
-    __slots__ = ("index", "request", "row", "text")
+    __slots__ = ("_tokens", "index", "request", "row", "text", "work")
 
-    def __init__(self, request: Request, index: int, text: str) -> None:
+    def __init__(self, request: Request, index: int, text: str, work: int) -> None:
         self.request = request
         self.index = index
         self.text = text
+        self.work = work
         self.row: Row | None = None
+        self._tokens = 0
+
+    def read(self, row: Row) -> None:
+        """It is this row."""
+        self.row = row
+        self._tokens = len(row)  # asked for several times a text
 
     def __len__(self) -> int:
         """Tokens, of a text that was read."""
-        assert self.row is not None
-        return len(self.row)
+        return self._tokens

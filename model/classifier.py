@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import compress
 from typing import NamedTuple
 
 import numpy as np
@@ -26,7 +27,7 @@ class Row:
     ngrams_C: Floats | None = None
 
     def __len__(self) -> int:
-        return len(self.tokens)
+        return len(self.tokens.ids)
 
 
 class Prediction(NamedTuple):  # made in half the time of a frozen dataclass
@@ -105,12 +106,7 @@ class Classifier:
         given_NC = decisions(probs_NC, self.calibration, self.config.kind).tolist()
         return [
             Prediction(
-                label=labels[best],
-                score=probs_C[best],
-                labels=[label for label, is_given in zip(labels, given_C, strict=True) if is_given],
-                probs=probs_C,
-                tokens=len(row),
-                truncated=row.tokens.truncated,
+                labels[best], probs_C[best], list(compress(labels, given_C)), probs_C, len(row), row.tokens.truncated
             )
             for row, best, given_C, probs_C in zip(rows, best_N, given_NC, probs_NC.tolist(), strict=True)
         ]

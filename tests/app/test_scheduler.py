@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import pytest
 
-from app.scheduler import CostModel, Fits, Speed, form_batch, take_turns
+from app.scheduler import CostModel, Fits, Flag, Number, Speed, form_batch, take_turns
 
 
 def within(max_tokens: int) -> Fits:
@@ -56,18 +57,24 @@ def test_a_batch_is_in_the_order_of_its_rows() -> None:
 
 @pytest.mark.parametrize("limit", [5, 30, 200])
 def test_what_fits_is_asked_of_rows_longest_and_tokens(limit: int) -> None:
-    """Of the batch as it would be: of all rows, which needs no steps, and then one row more at a time."""
+    """Of the batch as it would be: of all rows, which needs no steps, and then of the nearest one, two and so on."""
     asked = []
 
-    def fits(rows: int, longest: int, tokens: int) -> bool:
-        asked.append((rows, longest, tokens))
+    def fits(rows: Number, longest: Number, tokens: Number) -> Flag:
+        asked.append(np.column_stack([rows, longest, tokens]).tolist())
         return tokens <= limit
 
     batch = form_batch([[0] * length for length in (4, 9, 4, 3, 70, 5)], fits)
     sizes = lengths_of(batch)
     assert sum(sizes) <= limit or len(sizes) == 1
-    assert all(longest * rows >= tokens >= longest for rows, longest, tokens in asked)
-    assert asked[:2] == ([(6, 70, 95)] if limit == 200 else [(6, 70, 95), (2, 4, 8)])
+    nearest = [[1, 4, 4], [2, 4, 8], [3, 4, 11], [4, 5, 16], [5, 9, 25], [6, 70, 95]]
+    assert asked == ([[[6, 70, 95]]] if limit == 200 else [[[6, 70, 95]], nearest])
+
+
+def test_a_row_that_fits_behind_one_that_does_not_is_not_taken() -> None:
+    """A batch ends where it is full."""
+    batch = form_batch([[0] * length for length in (4, 5, 6, 7, 300)], lambda rows, longest, tokens: rows != 3)
+    assert lengths_of(batch) == [4, 5]
 
 
 def test_costs_are_learnt_from_batches() -> None:

@@ -9,6 +9,7 @@ each on one thread of a process; what lies in that folder isn't done again.
 
 import argparse
 import json
+import resource
 import sys
 import time
 from collections.abc import Sequence
@@ -51,7 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     workers = ProcessPoolExecutor(given.jobs, get_context("spawn"), works.one_thread)
     found = list(runs.together(once, workers).values())
     show(found)
-    print(f"{len(found)} runs, {given.jobs} at once: {time.perf_counter() - started:.0f} s")
+    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
+    wall_s, cpu_s = time.perf_counter() - started, spent.ru_utime + spent.ru_stime
+    print(f"{len(found)} runs, {given.jobs} at once: {wall_s:,.0f} s, {cpu_s:,.0f} of CPUs")
     if given.figures is not None:
         figures.draw(to_draw(found, given), given.figures)
     print(json.dumps({"memory": [{**one, "kept": None} for one in found], **machine.describe()}))

@@ -23,8 +23,9 @@ from model.files import Manifest
 from model.ngrams import CHARACTERS_PER_TOKEN, Ngrams
 from model.tokenization import Tokenization, use_one_thread
 
-# 2: a calibration may have a temperature a label, and thresholds. 3: a classifier may have an n-gram part.
-FORMAT = 3
+# 2: a calibration may have a temperature a label, and thresholds. 3: a classifier may have an n-gram part. 4: one that
+# gives one label may have thresholds.
+FORMAT = 4
 CONFIG = "config.json"
 GRAPH = "network.onnx"
 TOKENIZER = "tokenizer.json"

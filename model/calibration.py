@@ -22,12 +22,15 @@ Threshold = Annotated[float, Field(ge=0, le=1)]
 
 # In multi-label answers, where nothing was fitted.
 THRESHOLD = 0.5
+# What a probability is divided by at least.
+LEAST_THRESHOLD = 1e-6
 
 
 class Calibration(BaseModel):
     """What was fitted, and on how much. `ece` is the expected calibration error on the rows it was fitted on.
 
-    The temperature is one for all labels, or one each; `thresholds` are of multi-label classifiers.
+    The temperature is one for all labels, or one each. `thresholds`, one a label, are what probabilities are measured
+    by where labels are given: see `decisions`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -55,8 +58,15 @@ def probabilities(logits_NC: Floats, calibration: Calibration, kind: Kind) -> Fl
 
 
 def decisions(probs_NC: Floats, calibration: Calibration, kind: Kind) -> Flags:
-    """Which labels each row is given: the most probable one, or every one that reaches its threshold."""
+    """Which labels each row is given: every one that reaches its threshold, or, of a single-label classifier, the one
+    whose probability is the largest multiple of its threshold. Without thresholds that is the most probable one.
+
+    With thresholds that rise with how frequent a label is, rare labels are found that the most probable ones would
+    hide: logit adjustment, Menon et al., "Long-tail learning via logit adjustment", ICLR 2021, section 4.
+    """
     if kind == "multi-label":
         thresholds = calibration.thresholds if calibration.thresholds is not None else THRESHOLD
         return np.asarray(probs_NC >= np.asarray(thresholds, dtype=np.float32))
+    if calibration.thresholds is not None:
+        probs_NC = probs_NC / np.maximum(calibration.thresholds, LEAST_THRESHOLD).astype(np.float32)
     return np.asarray(np.arange(probs_NC.shape[1]) == probs_NC.argmax(axis=1)[:, None])

@@ -33,8 +33,9 @@ class Row:
 class Prediction(NamedTuple):  # made in half the time of a frozen dataclass
     """The answer for one text. `probs` are in the order of the classifier's labels.
 
-    `label` is the most probable one, `labels` are those that the text is given: that one, or in a multi-label
-    classifier all that reach their thresholds, of which there may be none.
+    `labels` are those that the text is given: one, or of a multi-label classifier all that reach their thresholds, of
+    which there may be none. `label` is that one, which need not be the most probable where some labels are rare
+    (`model.calibration.decisions`); of a multi-label classifier the most probable one. `score` is its probability.
     """
 
     label: str
@@ -95,20 +96,21 @@ class Classifier:
         return logits_NC
 
     def predict(self, texts: Sequence[str], *, truncate: bool = True) -> list[Prediction]:
-        """Encode, score and name the best label of each text."""
+        """Encode, score and label each text."""
         encoded = self.encode(texts, truncate=truncate)
         probs_NC = self.score(encoded)
         return self.predictions(encoded, probs_NC)
 
     def predictions(self, rows: Sequence[Row], probs_NC: Floats) -> list[Prediction]:
         """The answers for tokenized rows and their probabilities."""
-        labels, best_N = self.config.labels, probs_NC.argmax(axis=1).tolist()
-        given_NC = decisions(probs_NC, self.calibration, self.config.kind).tolist()
+        labels, given_NC = self.config.labels, decisions(probs_NC, self.calibration, self.config.kind)
+        best_N = (given_NC if self.config.kind == "single-label" else probs_NC).argmax(axis=1)
+        answers = zip(rows, best_N.tolist(), given_NC.tolist(), probs_NC.tolist(), strict=True)
         return [
             Prediction(
                 labels[best], probs_C[best], list(compress(labels, given_C)), probs_C, len(row), row.tokens.truncated
             )
-            for row, best, given_C, probs_C in zip(rows, best_N, given_NC, probs_NC.tolist(), strict=True)
+            for row, best, given_C, probs_C in answers
         ]
 
     def too_long(self, index: int) -> TextError:

@@ -31,7 +31,7 @@ from training.teacher import Lessons
 
 # Settings that no weight of a training depends on: a run that was cut off may go on with others. Whether there is a
 # second training, which `refit_below` says, is nothing to either.
-BESIDE_THE_WEIGHTS = {"ngrams", "rival", "find_label_errors", "keep_texts", "refit_below"}
+BESIDE_THE_WEIGHTS = {"logit_adjustment", "ngrams", "rival", "find_label_errors", "keep_texts", "refit_below"}
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def build(
     begun.network.load_state_dict(fitted.weights)
     mixed = _mix(begun.network, validation, partner, splits.validation.texts) if partner is not None else None
     uncalibrated = assemble(begun, config, fitted, partner, mixed, Calibration(), stopped=stopped_early)
-    return _calibrated(uncalibrated, begun.tokenization, splits.calibration)
+    return _calibrated(uncalibrated, begun.tokenization, splits, config)
 
 
 def start(
@@ -256,9 +256,16 @@ def _mix(network: TrainedNetwork, validation: Encoded, partner: Rival, texts: Se
     return mixture.fit(logits_NC, scores_NC, validation.targets_NC, validation.kind, alone=partner.alone)
 
 
-def _calibrated(built: Built, tokenization: Tokenization, rows: Examples) -> Built:
-    """The same, with probabilities that mean what they say on `rows`."""
+def _calibrated(built: Built, tokenization: Tokenization, splits: Splits, config: TrainingConfig) -> Built:
+    """The same, with probabilities that mean what they say on `splits.calibration`, and labels decided by them."""
     its = built.classifier
-    answers = evaluate.answer(its, rows)
-    calibration = calibrate.fit(answers.logits_NC, answers.targets_NC, its.config.kind)
+    answers = evaluate.answer(its, splits.calibration)
+    counts_C = evaluate.flags(splits.train.labels, its.config.labels).sum(axis=0).tolist()
+    calibration = calibrate.fit(
+        answers.logits_NC,
+        answers.targets_NC,
+        its.config.kind,
+        counts_C=counts_C,
+        adjustment=config.logit_adjustment if config.class_weight == "none" else 0.0,
+    )
     return replace(built, classifier=Classifier(its.config, tokenization, its.engine, calibration, built.ngrams))

@@ -112,8 +112,8 @@ def report(answers: Answers) -> Report:
     """Figures of answers. Macro-F1 is over the classes that occur in the targets or the answers."""
     names, kind = answers.config.labels, answers.config.kind
     targets_NC, decided_NC = answers.targets_NC, answers.decided_NC
-    after = metrics.claims(answers.probs_NC, targets_NC, kind)
-    before = metrics.claims(probabilities(answers.logits_NC, Calibration(), kind), targets_NC, kind)
+    after = metrics.claims(answers.probs_NC, decided_NC, targets_NC, kind)
+    before = metrics.claims(probabilities(answers.logits_NC, Calibration(), kind), decided_NC, targets_NC, kind)
     scores = zip(names, *metrics.per_class(targets_NC, decided_NC), targets_NC.sum(axis=0), strict=True)
     return Report(
         rows=len(targets_NC),

@@ -97,23 +97,23 @@ def confidence(probs_NC: Floats, decided_NC: Flags, kind: Kind) -> Doubles:
     """
     probs = probs_NC.astype(np.float64)
     if kind == "single-label":
-        highest: Doubles = probs.max(axis=1)
-        return highest
+        of_decided: Doubles = (probs * decided_NC).sum(axis=1)
+        return of_decided
     together: Doubles = np.where(decided_NC, probs, 1 - probs).prod(axis=1)
     return together
 
 
-def claims(probs_NC: Floats, targets_NC: Flags, kind: Kind) -> tuple[Doubles, Doubles]:
+def claims(probs_NC: Floats, decided_NC: Flags, targets_NC: Flags, kind: Kind) -> tuple[Doubles, Doubles]:
     """The probabilities to be checked (N, K), and whether what each claims was so.
 
-    K is 1, the best label, in single-label data; in multi-label data each label is a claim of its own.
+    K is 1, the label that was decided for, in single-label data; in multi-label data each label is a claim of its own.
     """
     probs = probs_NC.astype(np.float64)
     if kind == "multi-label":
         return probs, targets_NC.astype(np.float64)
-    best_N1 = probs.argmax(axis=1)[:, None]
-    right_N1 = np.take_along_axis(targets_NC, best_N1, axis=1)
-    return np.take_along_axis(probs, best_N1, axis=1), right_N1.astype(np.float64)
+    decided_N1 = decided_NC.argmax(axis=1)[:, None]
+    right_N1 = np.take_along_axis(targets_NC, decided_N1, axis=1)
+    return np.take_along_axis(probs, decided_N1, axis=1), right_N1.astype(np.float64)
 
 
 def reliability(claimed: Doubles, right: Doubles) -> list[Bin]:

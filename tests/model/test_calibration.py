@@ -43,3 +43,11 @@ def test_one_label_is_decided_for_or_all_that_reach_their_thresholds() -> None:
     assert decisions(probs, Calibration(), "multi-label").tolist() == [[True, False, True], [False] * 3]
     tuned = Calibration(thresholds=[0.6, 0.2, 0.3])
     assert decisions(probs, tuned, "multi-label").tolist() == [[False, True, True], [False, True, True]]
+
+
+def test_a_rare_label_is_told_where_it_is_the_largest_multiple_of_its_threshold() -> None:
+    """One label always, whatever the thresholds are."""
+    probs = np.asarray([[0.6, 0.3, 0.1], [0.6, 0.1, 0.3], [0.9, 0.1, 0.0]], dtype=np.float32)
+    found = decisions(probs, Calibration(thresholds=[1.0, 0.4, 0.5]), "single-label")
+    assert found.argmax(axis=1).tolist() == [1, 0, 0]  # 0.6, 0.75, 0.2; 0.6, 0.25, 0.6: the first of equals; 0.9 …
+    assert (decisions(probs, Calibration(thresholds=[0.0, 0.0, 1.0]), "single-label").sum(axis=1) == 1).all()

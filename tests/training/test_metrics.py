@@ -11,9 +11,22 @@ TARGETS = np.arange(3) == np.asarray([0, 1, 1, 1])[:, None]
 DECIDED = np.arange(3) == PROBS.argmax(axis=1)[:, None]
 
 
+def most_probable(probs: np.ndarray) -> np.ndarray:
+    return np.arange(probs.shape[1]) == probs.argmax(axis=1)[:, None]
+
+
 def ece(probs: np.ndarray, targets: np.ndarray) -> float:
     one_hot = np.arange(probs.shape[1]) == targets[:, None]
-    return metrics.expected_calibration_error(*metrics.claims(probs, one_hot, "single-label"))
+    return metrics.expected_calibration_error(*metrics.claims(probs, most_probable(probs), one_hot, "single-label"))
+
+
+def test_what_is_claimed_is_the_label_that_was_told() -> None:
+    """Though another one is more probable: its own probability, right or wrong, is what a client is told."""
+    told = np.arange(3) == np.asarray([1, 1, 1, 1])[:, None]
+    claimed, right = metrics.claims(PROBS, told, TARGETS, "single-label")
+    assert claimed[:, 0] == pytest.approx([0.1, 0.4, 0.8, 0.7])
+    assert right[:, 0].tolist() == [0, 1, 1, 1]
+    assert metrics.confidence(PROBS, told, "single-label") == pytest.approx([0.1, 0.4, 0.8, 0.7])
 
 
 def test_precision_recall_and_f1_are_those_of_the_textbook() -> None:
@@ -76,7 +89,7 @@ def test_each_label_of_several_is_a_claim_of_its_own() -> None:
     """Two labels, each with a probability of 0.8 that holds in eight of ten rows, are honest."""
     targets = np.stack([np.arange(1000) % 10 < 8, np.arange(1000) % 10 >= 2], axis=1)
     probs = np.full((1000, 2), 0.8, dtype=np.float32)
-    assert metrics.expected_calibration_error(*metrics.claims(probs, targets, "multi-label")) < 0.01
+    assert metrics.expected_calibration_error(*metrics.claims(probs, targets, targets, "multi-label")) < 0.01
 
 
 def test_the_interval_of_the_error_holds_it_and_narrows_with_rows() -> None:

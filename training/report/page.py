@@ -133,6 +133,7 @@ def _view(report: Json) -> dict[str, Any]:
         "contents": {name: title for name, (title, there) in contents.items() if there},
         "created": _when(report["created"]),
         "multi_label": report["kind"] == "multi-label",
+        "decided_by_thresholds": report["kind"] == "single-label" and bool(_thresholds(report)),
         "split": SPLITS[split],
         "figures": figures,
         "accuracy_interval": _wilson(figures["accuracy"], figures["rows"]),
@@ -245,13 +246,17 @@ def _pairs(counts: Sequence[Sequence[int]], labels: Sequence[str]) -> list[dict[
 
 def _classes(report: Json, scores: Sequence[Json]) -> list[dict[str, Any]]:
     """Weakest first; classes without a row, of which nothing is known, last."""
-    thresholds = (report.get("calibration") or {}).get("thresholds") or []
     trained = report["data"]["splits"]["train"]["labels"]
     classes: list[dict[str, Any]] = [
         {**score, "number": number, "trained": trained.get(score["label"], 0), "threshold": threshold}
-        for number, (score, threshold) in enumerate(zip_longest(scores, thresholds), start=1)
+        for number, (score, threshold) in enumerate(zip_longest(scores, _thresholds(report)), start=1)
     ]
     return sorted(classes, key=lambda row: (not row["rows"], row["f1"]))
+
+
+def _thresholds(report: Json) -> list[float]:
+    """One a label, where labels are decided by them."""
+    return (report.get("calibration") or {}).get("thresholds") or []
 
 
 def _calibration_error(bins: Iterable[Json]) -> float | None:

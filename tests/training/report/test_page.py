@@ -341,6 +341,16 @@ def test_without_a_test_split_the_page_says_so() -> None:
     assert "There was no test split." in Page(page.render(report)).text
 
 
+def test_thresholds_that_decide_for_one_label_are_said() -> None:
+    """And what they do; without any nothing is."""
+    report = a_report()
+    assert "multiple of its threshold" not in Page(page.render(report)).text
+    report["calibration"]["thresholds"] = [0.5] * len(report["labels"])
+    text = Page(page.render(report)).text
+    assert "multiple of its threshold" in text
+    assert "0.50" in text
+
+
 def test_multi_label_has_thresholds_and_no_confusion() -> None:
     """A row of several labels has no place in a confusion matrix."""
     found = Page(page.render(a_report("multi-label", 28)))

@@ -56,7 +56,9 @@ class LabelScore(BaseModel):
 class Classification(BaseModel):
     """The answer for one text. `probs` are in the order of the model's labels, `scores` from the best down.
 
-    `labels` are those that the text is given: the best one, or of a multi-label model all that reach their thresholds.
+    `labels` are those that the text is given: one, or of a multi-label model all that reach their thresholds. `label` is
+    that one, and `score` its probability: where some labels are rare it need not be the most probable one, which is the
+    first of `scores`. Of a multi-label model it is.
     """
 
     index: int

@@ -43,7 +43,7 @@ bench: dev
 reproduce: dev
 	$(BIN)/lembra pretrain $(DATA)/imdb --out encoders/imdb --recipe long --seed 0 --set threads=1 --set pretrain_streams=128 --set precision=bfloat16 --force
 	$(BIN)/lembra train $(DATA)/sst2 --out bundles/sentiment-en --encoder encoders/imdb --recipe default --seed 0 --set threads=1 \
-		--set precision=bfloat16 --set max_vocabulary=20000 --set keep_texts=false --force
+		--set precision=bfloat16 --set max_vocabulary=20000 --set logit_adjustment=0 --set keep_texts=false --force
 
 settings: dev
 	$(BIN)/python -m training.config > docs/settings.md

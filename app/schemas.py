@@ -33,7 +33,7 @@ class ClassifyRequest(BaseModel):
     model: Annotated[str | None, Field(description="a name from /models; may be left out where one is the default")] = (
         None
     )
-    top_k: Annotated[int | None, Field(ge=1, description="how many of the best labels to name in `scores`")] = None
+    top_k: Annotated[int | None, Field(ge=1, description="how many of the most probable labels to name in `scores`")] = None
     truncate: Annotated[bool, Field(description="false refuses a text that is too long, instead of cutting it")] = True
 
     @property
@@ -56,9 +56,9 @@ class LabelScore(BaseModel):
 class Classification(BaseModel):
     """The answer for one text. `probs` are in the order of the model's labels, `scores` from the best down.
 
-    `labels` are those that the text is given: one, or of a multi-label model all that reach their thresholds. `label` is
-    that one, and `score` its probability: where some labels are rare it need not be the most probable one, which is the
-    first of `scores`. Of a multi-label model it is.
+    `labels` are those that the text is given: one, or of a multi-label model all that reach their thresholds. `label`
+    is that one, and `score` its probability: where some labels are rare it need not be the most probable one, which is
+    the first of `scores`. Of a multi-label model it is.
     """
 
     index: int

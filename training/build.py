@@ -17,7 +17,7 @@ from model.engine_onnx import OnnxEngine
 from model.errors import DeviceError
 from model.ngrams import Ngrams
 from model.tokenization import Tokenization
-from training import calibrate, evaluate, export, loop, mixture, tokenizer
+from training import calibrate, data, evaluate, export, loop, mixture, tokenizer
 from training.config import TrainingConfig
 from training.data import Splits
 from training.loop import Encoded, Fitted, Keeper, Progress
@@ -257,15 +257,14 @@ def _mix(network: TrainedNetwork, validation: Encoded, partner: Rival, texts: Se
 
 
 def _calibrated(built: Built, tokenization: Tokenization, splits: Splits, config: TrainingConfig) -> Built:
-    """The same, with probabilities that mean what they say on `splits.calibration`, and labels decided by them."""
+    """The same, with probabilities that mean what they say on `splits.calibration`, and rare labels told by them."""
     its = built.classifier
     answers = evaluate.answer(its, splits.calibration)
-    counts_C = evaluate.flags(splits.train.labels, its.config.labels).sum(axis=0).tolist()
-    calibration = calibrate.fit(
-        answers.logits_NC,
-        answers.targets_NC,
-        its.config.kind,
-        counts_C=counts_C,
-        adjustment=config.logit_adjustment if config.class_weight == "none" else 0.0,
-    )
+    calibration = calibrate.fit(answers.logits_NC, answers.targets_NC, its.config.kind)
+    calibrated = Classifier(its.config, tokenization, its.engine, calibration, built.ngrams)
+    if its.config.kind == "single-label" and config.logit_adjustment and config.class_weight == "none":
+        answers = evaluate.answer(calibrated, data.joined([splits.validation, splits.calibration]))
+        counts_C = evaluate.flags(splits.train.labels, its.config.labels).sum(axis=0)
+        told = calibrate.adjusted(answers.probs_NC, answers.targets_NC, counts_C, most=config.logit_adjustment)
+        calibration = calibration.model_copy(update={"thresholds": told})
     return replace(built, classifier=Classifier(its.config, tokenization, its.engine, calibration, built.ngrams))

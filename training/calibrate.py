@@ -3,8 +3,6 @@
 N rows, C classes.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 import numpy.typing as npt
 import scipy.optimize
@@ -23,16 +21,13 @@ FEWEST_FOR_THRESHOLD = 3
 # How far each label's threshold goes to the one of all labels: on GoEmotions' validation rows 57.7 micro-F1 and 47.8
 # macro-F1 without, 58.8 and 47.6 by a quarter, 59.3 and 47.0 by half, 59.4 and 45.1 by the whole of the way.
 TOGETHER = 0.25
-# Powers of a label's frequency that are tried.
-ADJUSTMENTS = 10
+# Powers of a label's frequency that are tried, 0 among them.
+POWERS = 11
 
 
-def fit(
-    logits_NC: Floats, targets_NC: Flags, kind: Kind, *, counts_C: Sequence[int] = (), adjustment: float = 0.0
-) -> Calibration:
+def fit(logits_NC: Floats, targets_NC: Flags, kind: Kind) -> Calibration:
     """What makes these rows most likely; neutral where there are none. Multi-label: a temperature a label, and the
-    thresholds of its highest F1. Single-label: thresholds by how many rows of train have each label, `counts_C`, to the
-    power of `adjustment` at most.
+    thresholds of its highest F1.
     """
     if not len(targets_NC):
         return Calibration()
@@ -40,42 +35,45 @@ def fit(
     fitted = Calibration(temperature=shared, rows=len(targets_NC))
     if kind == "multi-label":
         fitted = fitted.model_copy(update=_own(logits_NC, targets_NC, shared))
-    elif adjustment and len(set(counts_C)) > 1:
-        thresholds = _adjusted(probabilities(logits_NC, fitted, kind), np.asarray(counts_C), adjustment)
-        fitted = fitted.model_copy(update={"thresholds": thresholds})
-    decided_NC = decisions(probabilities(logits_NC, fitted, kind), fitted, kind)
-    before, after = (
-        metrics.expected_calibration_error(
-            *metrics.claims(probabilities(logits_NC, calibration, kind), decided_NC, targets_NC, kind)
-        )
-        for calibration in (Calibration(), fitted)
-    )
+    before, after = (_error(logits_NC, targets_NC, calibration, kind) for calibration in (Calibration(), fitted))
     return fitted.model_copy(update={"ece_before": before, "ece_after": after})
 
 
-def _adjusted(probs_NC: Floats, counts_C: npt.NDArray[np.int64], most: float) -> list[float] | None:
-    """Thresholds by how frequent each label is: to the power, up to `most`, by which accuracy and macro-F1 together are
-    expected to be highest on these rows. None where that is nothing.
+def _error(logits_NC: Floats, targets_NC: Flags, calibration: Calibration, kind: Kind) -> float:
+    probs_NC = probabilities(logits_NC, calibration, kind)
+    claims = metrics.claims(probs_NC, decisions(probs_NC, calibration, kind), targets_NC, kind)
+    return metrics.expected_calibration_error(*claims)
 
-    Expected by the rows' calibrated probabilities alone: a rare label's F1 on a few hundred rows is chance, by which
-    this choice was half a point of macro-F1 worse on B2W's reviews.
+
+def adjusted(
+    probs_NC: Floats, targets_NC: Flags, counts_C: npt.NDArray[np.int64], *, most: float
+) -> list[float] | None:
+    """Thresholds for single-label decisions: how many rows of train have each label, `counts_C`, as shares of the most
+    frequent one's, to a power up to `most`. None where 0 is the best: the most probable label.
+
+    The best is the one of which accuracy and macro-F1 together are expected to be highest by the calibrated
+    probabilities of these rows, as a rare label's F1 on a few hundred rows is chance; but by their labels both together
+    must not be lower than without. An overconfident network's probabilities don't know what rare is.
     """
-    shares_C = np.maximum(counts_C, 1) / max(counts_C)
-    best, best_score = None, _expected(probs_NC, Calibration())
-    for power in np.linspace(0, most, ADJUSTMENTS + 1)[1:]:
-        thresholds: list[float] = (shares_C**power).tolist()
-        score = _expected(probs_NC, Calibration(thresholds=thresholds))
-        if score > best_score:
-            best, best_score = thresholds, score
-    return best
+    shares_C = np.maximum(counts_C, 1) / max(1, counts_C.max())
+    powers = np.linspace(0, most, POWERS) if len(probs_NC) and len(set(shares_C)) > 1 else np.zeros(1)
+    decided = [decisions(probs_NC, Calibration(thresholds=(shares_C**p).tolist()), "single-label") for p in powers]
+    measured = [_accuracy_and_macro_f1(decided_NC, targets_NC) for decided_NC in decided]
+    expected = [
+        _accuracy_and_macro_f1(decided_NC, probs_NC) if found >= measured[0] else -1.0
+        for decided_NC, found in zip(decided, measured, strict=True)
+    ]
+    best = int(np.argmax(expected))
+    return (shares_C ** powers[best]).tolist() if best else None
 
 
-def _expected(probs_NC: Floats, calibration: Calibration) -> float:
-    """The accuracy and the macro-F1 of what is decided, added, if probabilities mean what they say."""
-    decided_NC = decisions(probs_NC, calibration, "single-label")
-    right_C = (probs_NC * decided_NC).sum(axis=0, dtype=np.float64)
-    of_C = decided_NC.sum(axis=0) + probs_NC.sum(axis=0, dtype=np.float64)
-    return float(right_C.sum() / len(probs_NC) + (2 * right_C / of_C).mean())
+def _accuracy_and_macro_f1(decided_NC: Flags, targets_NC: Flags | Floats) -> float:
+    """Their sum, of what was decided; where targets are shares of 1 the one to be expected. 0 of no rows."""
+    right_C = (targets_NC * decided_NC).sum(axis=0, dtype=np.float64)
+    of_C = decided_NC.sum(axis=0) + targets_NC.sum(axis=0, dtype=np.float64)
+    there = of_C > 0
+    f1_C = 2 * right_C[there] / of_C[there]
+    return float(right_C.sum() / len(decided_NC) + f1_C.mean()) if len(decided_NC) else 0.0
 
 
 def _own(logits_NC: Floats, targets_NC: Flags, shared: float) -> dict[str, list[float]]:

@@ -79,7 +79,8 @@ def best_threshold(probs: Floats, targets: Flags | Floats) -> tuple[float, float
 def selection_score(probs_NC: Floats, targets_NC: Flags, *, selection: Selection, kind: Kind) -> float:
     """How good an epoch is by `selection`, higher is better; "loss" is left to the caller.
 
-    Multi-label probabilities are judged at thresholds of their best F1, as the ones to serve are tuned later.
+    Multi-label probabilities are judged at thresholds of their best F1, as the ones to serve are tuned later; of
+    single-label ones the most probable label is, though another may be told in the end.
     """
     if kind == "single-label":
         decided_NC = np.arange(probs_NC.shape[1]) == probs_NC.argmax(axis=1)[:, None]

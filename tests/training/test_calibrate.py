@@ -48,15 +48,16 @@ def test_rare_labels_are_found_where_that_costs_little() -> None:
     """On other rows macro-F1 rises, by more than accuracy falls; frequent labels have high thresholds."""
     bias = np.log(np.asarray([0.7, 0.2, 0.1], dtype=np.float32))
     (logits, targets), (others, wanted) = (drawn(rows, 3, bias=bias, scale=1.0, seed=rows) for rows in (2_000, 20_000))
-    counts = targets.sum(axis=0).tolist()
-    found = calibrate.fit(logits, targets, "single-label", counts_C=counts, adjustment=0.5)
-    assert found.thresholds is not None
-    assert found.thresholds[0] == 1 > found.thresholds[1] > found.thresholds[2]
+    fitted = calibrate.fit(logits, targets, "single-label")
+    probs, counts = probabilities(logits, fitted, "single-label"), targets.sum(axis=0)
+    thresholds = calibrate.adjusted(probs, targets, counts, most=0.5)
+    assert thresholds is not None
+    assert thresholds[0] == 1 > thresholds[1] > thresholds[2]
     (accuracy, macro), (before, macro_before) = (
         (metrics.micro_f1(wanted, decided), metrics.macro_f1(wanted, decided))
         for decided in (
             decisions(probabilities(others, one, "single-label"), one, "single-label")
-            for one in (found, calibrate.fit(logits, targets, "single-label"))
+            for one in (fitted.model_copy(update={"thresholds": thresholds}), fitted)
         )
     )
     assert macro > macro_before + 0.02
@@ -66,8 +67,30 @@ def test_rare_labels_are_found_where_that_costs_little() -> None:
 def test_equally_frequent_labels_and_no_adjustment_have_no_thresholds() -> None:
     """The most probable one is told then."""
     logits, targets = drawn(1_000, 3)
-    for counts, adjustment in (([5, 5, 5], 0.5), ([9, 2, 5], 0.0), ((), 0.5)):
-        assert calibrate.fit(logits, targets, "single-label", counts_C=counts, adjustment=adjustment).thresholds is None
+    probs = probabilities(logits, Calibration(), "single-label")
+    for counts, most in (([5, 5, 5], 0.5), ([900, 20, 50], 0.0)):
+        assert calibrate.adjusted(probs, targets, np.asarray(counts), most=most) is None
+    assert calibrate.adjusted(probs[:0], targets[:0], np.asarray([9, 2, 5]), most=0.5) is None
+
+
+def test_what_rows_labels_speak_against_is_not_believed() -> None:
+    """An overconfident network's probabilities, once they are flattened, expect more of rare labels than there is."""
+    rng = np.random.default_rng(0)
+    targets = np.arange(2) == rng.choice(2, p=[0.9, 0.1], size=3_000)[:, None]
+    logits = (np.log([0.9, 0.1]) + 1.5 * targets + 3 * rng.normal(size=targets.shape)).astype(np.float32)
+    fitted = calibrate.fit(logits, targets, "single-label")
+    probs, counts = probabilities(logits, fitted, "single-label"), targets.sum(axis=0)
+    assert calibrate.adjusted(probs, probs, counts, most=0.5) is not None
+    assert calibrate.adjusted(probs, targets, counts, most=0.5) is None
+
+
+def test_a_label_that_is_in_no_row_and_never_told_stands_in_no_others_way() -> None:
+    """Nor is it an error: its F1 is left out."""
+    logits, targets = drawn(2_000, 3, bias=np.log(np.asarray([0.8, 0.2, 1e-30])), scale=1.0)
+    probs = probabilities(logits, Calibration(), "single-label")
+    probs[:, 2] = 0
+    assert not targets[:, 2].any()
+    assert calibrate.adjusted(probs, targets, np.asarray([1600, 400, 1]), most=0.5) is not None
 
 
 def test_each_label_has_a_temperature_of_its_own() -> None:

@@ -33,7 +33,7 @@ class ClassifyRequest(BaseModel):
     model: Annotated[str | None, Field(description="a name from /models; may be left out where one is the default")] = (
         None
     )
-    top_k: Annotated[int | None, Field(ge=1, description="how many of the most probable labels to name in `scores`")] = None
+    top_k: Annotated[int | None, Field(ge=1, description="how many labels to name in `scores`, the best first")] = None
     truncate: Annotated[bool, Field(description="false refuses a text that is too long, instead of cutting it")] = True
 
     @property

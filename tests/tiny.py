@@ -118,6 +118,11 @@ def multi_label_parts(thresholds: list[float]) -> bundle.Parts:
     return replace(parts(), config=config, calibration=calibration, probes=_probes(whole))
 
 
+def parts_with_thresholds(thresholds: list[float]) -> bundle.Parts:
+    """The same, but that the one label that is told is measured by these."""
+    return replace(parts(), calibration=CALIBRATION.model_copy(update={"thresholds": thresholds}))
+
+
 def parts_with_ngrams() -> bundle.Parts:
     """The same, but with an n-gram part beside the network."""
     config = CONFIG.model_copy(update={"ngrams": ("words", "characters")})

@@ -66,9 +66,12 @@ function show({ answer, error, verdict = "" }) {
   $("version").textContent = answer.model_version;
 }
 
-function given({ labels, scores }) {
+function given({ label: told, labels, scores }) {
   const named = scores.filter(({ label }) => labels.includes(label));
-  return named.map(({ label, score }) => `${label}, ${percent(score)}`).join("; ") || "No label reaches its threshold";
+  // Only where one label is told may that be another than the most probable one.
+  const rare = labels.includes(told) && scores[0].label !== told ? " (rarer labels are told sooner)" : "";
+  const all = named.map(({ label, score }) => `${label}, ${percent(score)}`).join("; ");
+  return all + rare || "No label reaches its threshold";
 }
 
 function bar({ label, score }) {

@@ -114,6 +114,21 @@ async def test_several_labels_are_scored_each_by_itself(tmp_path: Path) -> None:
             assert abs(sum(answer["probs"]) - 1) > 1e-3
 
 
+@pytest.mark.parametrize("rare", range(3))
+async def test_a_rare_label_is_told_though_another_is_more_probable(tmp_path: Path, rare: int) -> None:
+    """By its threshold. The score is its own; the probabilities, and their order, are what they are."""
+    thresholds = [1e-3 if label == rare else 1.0 for label in range(3)]
+    parts = tiny.parts_with_thresholds(thresholds)
+    bundle.write(tmp_path / tiny.NAME, parts, created=tiny.CREATED, commit=None)
+    async with client_of(app_of(tmp_path)) as client:
+        answers = (await classify(client, input=TEXTS))["data"]
+    for answer in answers:
+        assert (answer["label"], answer["labels"]) == (tiny.LABELS[rare], [tiny.LABELS[rare]])
+        assert answer["score"] == answer["probs"][rare]
+        assert answer["scores"][0]["score"] == max(answer["probs"])
+        assert sum(answer["probs"]) == pytest.approx(1)
+
+
 @pytest.mark.parametrize(("top_k", "named"), [(1, 1), (2, 2), (3, 3), (99, 3), (None, 3)])
 async def test_top_k_names_the_best_labels(client: httpx.AsyncClient, top_k: int | None, named: int) -> None:
     """`scores` is cut, from the worst; `probs` is whole, as its places are the labels' numbers."""

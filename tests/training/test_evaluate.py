@@ -12,16 +12,22 @@ from training.reading import Examples
 TEXTS = ["the film was good", "very dull", "a long film and bad", "unheard", "good", "bad"]
 
 
-def answers() -> evaluate.Answers:
+def answers(calibration: Calibration = tiny.CALIBRATION) -> evaluate.Answers:
     labels = [(tiny.LABELS[number % 3],) for number in range(len(TEXTS))]
-    return evaluate.answer(tiny.classifier(), Examples(TEXTS, labels))
+    return evaluate.answer(tiny.classifier(calibration=calibration), Examples(TEXTS, labels))
 
 
-def test_the_figures_are_those_of_the_class_that_serves() -> None:
-    """Accuracy, confusion and counts agree with what `predict` says."""
-    found = evaluate.report(answers())
-    said = [prediction.label for prediction in tiny.classifier().predict(TEXTS)]
+@pytest.mark.parametrize("thresholds", [None, [1.0, 0.01, 0.6], [0.01, 1.0, 1.0]])
+def test_the_figures_are_those_of_the_class_that_serves(thresholds: list[float] | None) -> None:
+    """Accuracy, confusion, confidences and counts agree with what `predict` says."""
+    calibration = tiny.CALIBRATION.model_copy(update={"thresholds": thresholds})
+    found = evaluate.report(answers(calibration))
+    predictions = tiny.classifier(calibration=calibration).predict(TEXTS)
+    said = [prediction.label for prediction in predictions]
     right = sum(label == tiny.LABELS[number % 3] for number, label in enumerate(said))
+    confidences = [one.confidence for one in found.reliability["after"]]
+    assert confidences == pytest.approx(sorted(prediction.score for prediction in predictions))
+    assert found.coverage[0].confidence == pytest.approx(max(confidences))
     assert found.accuracy == found.micro_f1 == pytest.approx(right / len(TEXTS))
     assert found.confusion is not None
     assert np.sum(found.confusion) == found.rows == len(TEXTS)

@@ -25,8 +25,8 @@ def made_of(given: argparse.Namespace) -> list[str]:
     filler: Filler = given.read
     kinds = [texts.LEAD, texts.NEAR, texts.APART, texts.FAR, networks.EMBEDDING, networks.HIDDEN]
     steps = [learning.BATCH, learning.RATE, learning.CLIP, learning.CHECK_EVERY, learning.CHECKED, learning.CRITERION]
-    asked = [given.texts, *given.test_gaps]
-    return [" ".join(filler.words), str(len(filler.train_N)), *map(str, kinds + steps + asked)]
+    sizes = [given.texts, *given.test_gaps]
+    return [" ".join(filler.words), str(len(filler.train_N)), *map(str, kinds + steps + sizes)]
 
 
 def asked(given: argparse.Namespace) -> Iterator[tuple[str, Callable[[Path], Found]]]:

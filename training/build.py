@@ -9,7 +9,7 @@ import numpy as np
 import safetensors.torch
 import torch
 
-from model.calibration import Calibration
+from model.calibration import Calibration, Flags, Floats, probabilities
 from model.classifier import Classifier
 from model.collate import Row
 from model.config import ClassifierConfig, NetworkConfig
@@ -29,9 +29,17 @@ from training.reading import Examples
 from training.rival import Rival
 from training.teacher import Lessons
 
-# Settings that no weight of a training depends on: a run that was cut off may go on with others. Whether there is a
-# second training, which `refit_below` says, is nothing to either.
-BESIDE_THE_WEIGHTS = {"logit_adjustment", "ngrams", "rival", "find_label_errors", "keep_texts", "refit_below"}
+# Settings that no weight of a training depends on: a run that was cut off may go on with others. Whether there are
+# trainings after the first one, which `refit_below` and `folds_below` say, is nothing to any of them.
+BESIDE_THE_WEIGHTS = {
+    "logit_adjustment",
+    "ngrams",
+    "rival",
+    "find_label_errors",
+    "keep_texts",
+    "refit_below",
+    "folds_below",
+}
 
 
 @dataclass(frozen=True)
@@ -261,10 +269,18 @@ def _calibrated(built: Built, tokenization: Tokenization, splits: Splits, config
     its = built.classifier
     answers = evaluate.answer(its, splits.calibration)
     calibration = calibrate.fit(answers.logits_NC, answers.targets_NC, its.config.kind)
-    calibrated = Classifier(its.config, tokenization, its.engine, calibration, built.ngrams)
-    if its.config.kind == "single-label" and config.logit_adjustment and config.class_weight == "none":
-        answers = evaluate.answer(calibrated, data.joined([splits.validation, splits.calibration]))
-        counts_C = evaluate.flags(splits.train.labels, its.config.labels).sum(axis=0)
-        told = calibrate.adjusted(answers.probs_NC, answers.targets_NC, counts_C, most=config.logit_adjustment)
-        calibration = calibration.model_copy(update={"thresholds": told})
+    judged = evaluate.answer(its, data.joined([splits.validation, splits.calibration]))
+    calibration = told(calibration, judged.logits_NC, judged.targets_NC, splits, config)
     return replace(built, classifier=Classifier(its.config, tokenization, its.engine, calibration, built.ngrams))
+
+
+def told(
+    calibration: Calibration, logits_NC: Floats, targets_NC: Flags, splits: Splits, config: TrainingConfig
+) -> Calibration:
+    """The same, with thresholds by which rare labels are told, chosen on these rows, where there are to be any."""
+    if splits.kind != "single-label" or not config.logit_adjustment or config.class_weight != "none":
+        return calibration
+    counts_C = evaluate.flags(splits.train.labels, splits.labels).sum(axis=0)
+    probs_NC = probabilities(logits_NC, calibration, splits.kind)
+    thresholds = calibrate.adjusted(probs_NC, targets_NC, counts_C, most=config.logit_adjustment)
+    return calibration.model_copy(update={"thresholds": thresholds})

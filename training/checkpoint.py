@@ -137,10 +137,11 @@ class Kept:
     """The checkpoints of all that a run trains."""
 
     first: Checkpoints
+    folds: Checkpoints
     again: Checkpoints
     pretraining: Checkpoints
 
     def delete(self) -> None:
-        """In this order: without what came before it, what is kept of the second training would be another run's."""
-        for checkpoints in (self.again, self.first, self.pretraining):
+        """In this order: without what came before it, what is kept of a later training would be another run's."""
+        for checkpoints in (self.again, self.folds, self.first, self.pretraining):
             checkpoints.delete()

@@ -74,6 +74,14 @@ class TrainingConfig(BaseModel):
             "more, on the held-out rows too, for as many epochs as were best; 0: never",
         ),
     ] = 20_000
+    folds_below: Annotated[
+        int,
+        Field(
+            ge=0,
+            description="where network and linear model are trained once more and train has fewer rows, how they are "
+            "mixed and calibrated is chosen by all rows, each answered by a training on two thirds of them; 0: never",
+        ),
+    ] = 6_000
     least_held_out: Annotated[
         int,
         Field(

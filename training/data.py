@@ -8,6 +8,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,9 @@ from training import reading
 from training.config import TrainingConfig
 from training.errors import DataError
 from training.reading import SUFFIXES, Columns, Examples
+
+# A number of each row (N,).
+Rows: TypeAlias = npt.NDArray[np.int64]
 
 # What a network may have: model.config.NetworkConfig.classes.
 MOST_CLASSES = 10_000
@@ -141,20 +145,20 @@ def joined(parts: Sequence[Examples]) -> Examples:
     return Examples(texts, labels, parts[0].kind)
 
 
-def folds(examples: Examples, seed: int) -> npt.NDArray[np.int64]:
-    """Which of FOLDS each row is held out in (N,): copies of a text together, each label spread over all; of a row's
-    labels the rarest counts.
+def folds(examples: Examples, seed: int, *, count: int = FOLDS) -> Rows:
+    """Which of `count` folds each row is held out in (N,): copies of a text together, each label spread over all; of a
+    row's labels the rarest counts.
     """
     first_N = first_copies(examples)
     rows = sorted(set(first_N.tolist()), key=lambda row: folded(examples.texts[row]))
     random.Random(seed).shuffle(rows)
-    count = examples.rows_a_label
-    rows.sort(key=lambda row: min(((count[label], label) for label in examples.labels[row]), default=(0, "")))
-    fold = {row: place % FOLDS for place, row in enumerate(rows)}
+    rows_a_label = examples.rows_a_label
+    rows.sort(key=lambda row: min(((rows_a_label[label], label) for label in examples.labels[row]), default=(0, "")))
+    fold = {row: place % count for place, row in enumerate(rows)}
     return np.array([fold[row] for row in first_N.tolist()])
 
 
-def first_copies(examples: Examples) -> npt.NDArray[np.int64]:
+def first_copies(examples: Examples) -> Rows:
     """The first row that has each row's words in their order (N,): to n-grams, punctuation is no difference."""
     first: dict[str, int] = {}
     keys = [" ".join(re.findall(r"\w+", folded(text))) or folded(text) for text in examples.texts]

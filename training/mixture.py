@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.optimize
 
-from model.calibration import Flags
+from model.calibration import Flags, Floats
 from model.config import Kind
 from training import calibrate
 
@@ -51,6 +51,10 @@ class Mixture:
     linear: float
     bias: float
     gain: float  # the share by which the negative log-likelihood of the network's logits alone fell, or below 0 rose
+
+    def of(self, network_NC: Scores, linear_NC: Scores) -> Floats:
+        """The logits (N, C) of these."""
+        return np.asarray(self.network * network_NC + self.linear * linear_NC + self.bias, dtype=np.float32)
 
 
 def fit(

@@ -5,11 +5,11 @@ import json
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
-from typing import Concatenate, Literal, ParamSpec, TypeVar
+from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
 
 from filelock import FileLock, Timeout
 
@@ -138,10 +138,15 @@ def take_up(out: Path, kept: Checkpoints, *, overwrite: bool, resume: bool) -> C
     return kept
 
 
-def leave(kept: Checkpoints, *, overwrite: bool, resume: bool) -> Checkpoints:
-    """Of a part that this run doesn't have: what an earlier run kept is only to be deleted, at once with `overwrite`
-    alone, else when the bundle is written.
+def part(out: Path, identity: Mapping[str, Any] | None, name: str, *, overwrite: bool, resume: bool) -> Checkpoints:
+    """Where a part of the run of `out` keeps its state, a file of that name; what is there is taken up, or refused.
+
+    Without an `identity` this run has no such part: what an earlier run kept is only to be deleted, at once with
+    `overwrite` alone, else when the bundle is written. Raises: TrainingError.
     """
+    kept = Checkpoints(beside(out, RUN_FOLDER), identity or {}, name=name)
+    if identity is not None:
+        return take_up(out, kept, overwrite=overwrite, resume=resume)
     if overwrite and not resume:
         kept.delete()
     return kept

@@ -80,11 +80,8 @@ def checkpoints(
 
     Without texts there is no pretraining. Raises: TrainingError.
     """
-    folder = place.beside(out, place.RUN_FOLDER)
-    if found is None:
-        return place.leave(Checkpoints(folder, {}, name=CHECKPOINT), overwrite=overwrite, resume=resume)
-    kept = Checkpoints(folder, make.identity(config, found, device), name=CHECKPOINT)
-    return place.take_up(out, kept, overwrite=overwrite, resume=resume)
+    identity = make.identity(config, found, device) if found is not None else None
+    return place.part(out, identity, CHECKPOINT, overwrite=overwrite, resume=resume)
 
 
 def learn(

@@ -40,16 +40,23 @@ class Together:
 class TerminalProgress:
     """A bar with loss, validation score, tokens a second and the time left; without a score if not `validated`.
 
-    Off a terminal it is a line each minute, and one an epoch in both.
+    Off a terminal it is a line each minute; in both one an epoch, if it tells of `epochs`.
     """
 
     def __init__(
-        self, console: Console, *, title: str = "training", validated: bool = True, clock: Clock = time.monotonic
+        self,
+        console: Console,
+        *,
+        title: str = "training",
+        validated: bool = True,
+        epochs: bool = True,
+        clock: Clock = time.monotonic,
     ) -> None:
         self._console = console
         self._clock = clock
         self._title = title
         self._validated = validated
+        self._epochs = epochs
         self._told_at = clock()
         self._bar = Progress(
             TextColumn(title),
@@ -98,6 +105,8 @@ class TerminalProgress:
     def epoch(self, result: EpochResult) -> None:
         if self._task is not None:
             self._bar.update(self._task, score=shown_score(result.score))
+        if not self._epochs:
+            return
         validation = f"  validation loss {result.validation_loss:.4f}  score {shown_score(result.score)}"
         say(
             self._console,

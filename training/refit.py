@@ -3,24 +3,21 @@
 As scikit-learn's `refit`: what was chosen stays, what is learnt is learnt from more rows.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from training import build, loop, place, rival
+from training import build, loop, rival
 from training.build import Built
-from training.checkpoint import Checkpoints
 from training.config import TrainingConfig
 from training.data import Splits
+from training.folds import Chosen
 from training.loop import Keeper, Progress
 from training.pretraining.encoder import Encoder
 from training.rival import Rival
 from training.teacher import Lessons
-
-CHECKPOINT = "refit.pt"
 
 
 @dataclass(frozen=True)
@@ -30,22 +27,11 @@ class Refitted:
     built: Built
     rival: Rival | None
     rows: int
+    in_folds: bool = False  # whether mixture and calibration were chosen by all of them
 
     def document(self) -> dict[str, Any]:
         """For a report."""
-        return {"rows": self.rows, "epochs": self.built.fitted.best.epoch}
-
-
-def checkpoints(out: Path, identity: Mapping[str, Any] | None, *, overwrite: bool, resume: bool) -> Checkpoints:
-    """Where the second training for `out` keeps its state; what is there is taken up, or refused.
-
-    `identity` is build.identity's, of all rows; None where there is no second training. Raises: TrainingError.
-    """
-    folder = place.beside(out, place.RUN_FOLDER)
-    if identity is None:
-        return place.leave(Checkpoints(folder, {}, name=CHECKPOINT), overwrite=overwrite, resume=resume)
-    kept = Checkpoints(folder, identity, name=CHECKPOINT)
-    return place.take_up(out, kept, overwrite=overwrite, resume=resume)
+        return {"rows": self.rows, "epochs": self.built.fitted.best.epoch, "in_folds": self.in_folds}
 
 
 def refit(
@@ -61,11 +47,13 @@ def refit(
     lessons: Lessons | None = None,
     keeper: Keeper | None = None,
     stopped: Callable[[], bool] = lambda: False,
+    chosen: Chosen | None = None,
 ) -> Refitted:
     """`first` with weights, words and n-grams of all rows of `whole.train`, to the end of its best epoch.
 
-    Its mixture and its calibration stay: no row is left that they could be chosen by. `linear` is fitted again with
-    its settings. Goes on from what `keeper` kept. Raises: loop.Interrupted when `stopped` turned true.
+    No row is left that its mixture and calibration could be chosen by: they are those that were `chosen` in folds,
+    else of `first`. `linear` is fitted again with its settings. Goes on from what `keeper` kept.
+    Raises: loop.Interrupted when `stopped` turned true.
     """
     linear = rival.refit(linear, whole, config) if linear is not None else None
     # Texts that judged the first classifier are learnt from now.
@@ -83,6 +71,6 @@ def refit(
         stopped=stopped,
     )
     begun.network.load_state_dict(weights)
-    calibration = first.classifier.calibration
-    built = build.assemble(begun, config, first.fitted, linear, first.mixture, calibration, stopped=False)
-    return Refitted(built, linear, rows=len(whole.train))
+    its = chosen or Chosen(first.mixture, first.classifier.calibration)
+    built = build.assemble(begun, config, first.fitted, linear, its.mixture, its.calibration, stopped=False)
+    return Refitted(built, linear, rows=len(whole.train), in_folds=chosen is not None)

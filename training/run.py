@@ -16,10 +16,10 @@ from training import (
     build,
     data,
     evaluate,
+    folds,
     place,
     precision,
     pretrain,
-    refit,
     rival,
     teacher,
     telling,
@@ -101,7 +101,8 @@ def run(
     `encoder`, whose sizes are then the settings'; where there is none, from one that is made of the data's own text
     first, if `pretrain_epochs` says so. With bundles as `teachers` it learns from their answers too, on the data's text
     without labels as well. What is served was trained once more on what was held out too, where
-    `refit_below` says so; figures of validation are then of the classifier before.
+    `refit_below` says so, mixed and calibrated as all rows say in folds, where `folds_below` does; figures of
+    validation are then of the classifier before.
     The run's folder, `.<name>.run` beside the bundle, holds its checkpoint until the bundle is written; `resume` goes
     on from there. With `track` it has TensorBoard's event files too, which stay. On Ctrl-C it stops after the step;
     `offer` then decides whether the best so far becomes the bundle.
@@ -213,8 +214,13 @@ def _take_up(
     first = Checkpoints(place.beside(out, place.RUN_FOLDER), build.identity(config, splits, **beside.identity))
     place.take_up(out, first, **taken_up)
     made_of_all = build.identity(config, whole, **beside.identity) if whole is not None else None
-    again = refit.checkpoints(out, made_of_all, **taken_up)
-    return Kept(first, again, pretrain.checkpoints(out, config, beside.pretrained_on, device, **taken_up))
+    in_folds = made_of_all if folds.whole(whole, config) is not None else None
+    return Kept(
+        first,
+        place.part(out, in_folds, "folds.pt", **taken_up),
+        place.part(out, made_of_all, "refit.pt", **taken_up),
+        pretrain.checkpoints(out, config, beside.pretrained_on, device, **taken_up),
+    )
 
 
 def _lessons(teachers: Teachers | None, splits: Splits) -> Lessons | None:

@@ -225,7 +225,7 @@ class Tracker:
         )
 
     def go_on(self, *, done: int) -> None:
-        """A second training begins, of which `done` steps are done; its steps are counted on from the first one's."""
+        """A later training begins, of which `done` steps are done; its steps are counted on from those before."""
         self._step += done
         if done:
             step = self._step
@@ -256,17 +256,18 @@ class Tracker:
             outlet.drain(patience_s=self._patience_s)
 
 
-class RefitTracker:
-    """A listener of the second training, for the sinks of the first: names of its own, and nothing of validation."""
+class LaterTracker:
+    """A listener of a later training, for the sinks of the first: names of its own, and nothing of validation."""
 
-    def __init__(self, tracker: Tracker) -> None:
+    def __init__(self, tracker: Tracker, name: str) -> None:
         self._tracker = tracker
+        self._name = name
 
     def start(self, *, steps: int, done: int) -> None:  # noqa: ARG002 - a bar needs the steps
         self._tracker.go_on(done=done)
 
     def step(self, *, loss: float, tokens_per_s: float) -> None:
-        self._tracker.count({"refit/loss": loss, "refit/tokens_per_s": tokens_per_s})
+        self._tracker.count({f"{self._name}/loss": loss, f"{self._name}/tokens_per_s": tokens_per_s})
 
     def epoch(self, result: EpochResult) -> None:
         """Nothing that its steps didn't tell."""

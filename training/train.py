@@ -1,23 +1,25 @@
-"""The trainings of a run, as a person follows them: the one by which all is chosen, and the one of all rows."""
+"""The trainings of a run, as a person follows them: the one that chooses, those of folds, and the one of all rows."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
 from rich.console import Console
 
-from training import build, loop, place, refit
+from training import build, folds, loop, place, refit
 from training.build import Built
 from training.checkpoint import Kept
 from training.config import TrainingConfig
 from training.data import Splits
+from training.folds import Chosen
 from training.pretraining.encoder import Encoder
 from training.progress import TerminalProgress, Together
 from training.refit import Refitted
 from training.rival import Rival
 from training.teacher import Lessons
 from training.telling import say
-from training.tracking import RefitTracker, Tracker
+from training.tracking import LaterTracker, Tracker
 
 
 @dataclass(frozen=True)
@@ -68,29 +70,59 @@ class Trainer:
             )
 
     def _again(self, first: Built, whole: Splits, stopped: Callable[[], bool]) -> Refitted | None:
+        try:
+            return self._refit(first, whole, self._chosen(first, whole, stopped), stopped)
+        except loop.Interrupted:
+            if not self._ask():
+                raise
+        return None
+
+    def _chosen(self, first: Built, whole: Splits, stopped: Callable[[], bool]) -> Chosen | None:
+        if (judged := folds.whole(whole, self.config)) is None:
+            return None
+        rows = len(judged.train)
+        say(self.console, f"mixture and calibration are chosen by all {rows:,} rows, in {folds.FOLDS} folds")
+        return folds.choose(
+            first,
+            judged,
+            self.config,
+            self._listen,
+            device=self.device,
+            encoder=self.encoder,
+            linear=self.linear if self.config.ngrams else None,
+            unlabelled=self.unlabelled,
+            lessons=self.lessons,
+            keeper=self.kept.folds,
+            stopped=stopped,
+        )
+
+    @contextmanager
+    def _listen(self, fold: int) -> Iterator[Together]:
+        title = f"fold {fold + 1} of {folds.FOLDS}"
+        with TerminalProgress(self.console, title=title, validated=False, epochs=False) as bar:
+            yield Together(bar, LaterTracker(self.tracked, "folds"))
+
+    def _refit(self, first: Built, whole: Splits, chosen: Chosen | None, stopped: Callable[[], bool]) -> Refitted:
         rows, epochs = len(whole.train), first.fitted.best.epoch
         say(self.console, f"training once more on all {rows:,} rows, the held-out ones too; epochs: {epochs:,}")
         with TerminalProgress(self.console, title="training once more", validated=False) as bar:
-            try:
-                return refit.refit(
-                    first,
-                    whole,
-                    self.config,
-                    Together(bar, RefitTracker(self.tracked)),
-                    device=self.device,
-                    encoder=self.encoder,
-                    linear=self.linear,
-                    unlabelled=self.unlabelled,
-                    lessons=self.lessons,
-                    keeper=self.kept.again,
-                    stopped=stopped,
-                )
-            except loop.Interrupted:
-                if not self._ask(bar):
-                    raise
-        return None
+            return refit.refit(
+                first,
+                whole,
+                self.config,
+                Together(bar, LaterTracker(self.tracked, "refit")),
+                device=self.device,
+                encoder=self.encoder,
+                linear=self.linear,
+                unlabelled=self.unlabelled,
+                lessons=self.lessons,
+                keeper=self.kept.again,
+                stopped=stopped,
+                chosen=chosen,
+            )
 
-    def _ask(self, bar: TerminalProgress) -> bool:
-        bar.stop()
+    def _ask(self, bar: TerminalProgress | None = None) -> bool:
+        if bar is not None:
+            bar.stop()
         say(self.console, "stopped; the same command with --resume goes on from here")
         return self.offer()

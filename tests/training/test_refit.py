@@ -1,4 +1,4 @@
-"""training.refit: once more on all rows. What was chosen stays, and what is judged was not learnt from."""
+"""training.refit, without folds: what was chosen stays, and what is judged was not learnt from."""
 
 import io
 import itertools
@@ -30,7 +30,15 @@ from training.rival import Rival
 from training.tuning import budget
 
 # The same rows held out whether they are learnt from in the end or not.
-QUICK = ("threads=1", "precision=float32", "epochs=6", "min_count=1", "refit_below=1000", "least_held_out=0")
+QUICK = (
+    "threads=1",
+    "precision=float32",
+    "epochs=6",
+    "min_count=1",
+    "refit_below=1000",
+    "least_held_out=0",
+    "folds_below=0",
+)
 DECISIVE = ("weights.safetensors", "tokenizer.json", "calibration.json", "network.onnx", "config.json")
 CPU = torch.device("cpu")
 AGAIN = "training once more on all"

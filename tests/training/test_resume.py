@@ -20,12 +20,14 @@ SETTINGS = [
     "embedding_size=16",
     "hidden_size=12",
 ]
-# Seconds into the training itself: early, in the middle of an epoch or at a save, and late; then into the second one,
-# which has no more epochs.
+# Seconds into the training itself: early, in the middle of an epoch or at a save, and late; then into those of folds,
+# and into the one of all rows, which have no more epochs.
 MOMENTS = (
     ("checkpoint.pt", 0.05),
     ("checkpoint.pt", 0.4),
     ("checkpoint.pt", 0.9),
+    ("folds.pt", 0.0),
+    ("folds.pt", 0.3),
     ("refit.pt", 0.0),
     ("refit.pt", 0.2),
 )
@@ -62,7 +64,7 @@ def data(tmp_path: Path) -> Path:
 
 
 def test_a_killed_run_ends_in_the_same_weights(data: Path, tmp_path: Path) -> None:
-    """Killed in either training, each time after it has kept something new; then --resume to the end."""
+    """Killed in each training, each time after it has kept something new; then --resume to the end."""
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert finish(data, whole)[0] == 0
     for name, moment in MOMENTS:
@@ -82,6 +84,6 @@ def test_a_killed_run_ends_in_the_same_weights(data: Path, tmp_path: Path) -> No
     assert finish(data, killed, "--resume")[0] == 0
     assert weights(killed) == weights(whole)
     assert not any(kept(tmp_path / ".killed.run" / name) for name, _ in MOMENTS)
-    for name in ("training/loss", "validation/score", "refit/loss"):
+    for name in ("training/loss", "validation/score", "folds/loss", "refit/loss"):
         assert points(tmp_path / ".killed.run", name) == points(tmp_path / ".whole.run", name)
         assert points(tmp_path / ".whole.run", name)

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from model.errors import ModelError
 from model.ngrams import Ngrams
-from training import data, evaluate, loop, place, rival
+from training import data, evaluate, folds, loop, place, rival
 from training.build import Built
 from training.config import TrainingConfig
 from training.data import Splits
@@ -150,8 +150,11 @@ class Search:
         return float(best.user_attrs["seconds"]) if best is not None else 0.0
 
     def _final_s(self, trial_s: float) -> float:
-        """Of the final run of a trial that took `trial_s`; a second training has more rows, and no more epochs."""
+        """Of the final run of a trial that took `trial_s`; a second training has more rows, and no more epochs. In
+        folds, each row is learnt from in all but one of them.
+        """
         again = len(self._whole.train) / len(self._splits.train) if self._whole is not None else 0.0
+        again *= folds.FOLDS if folds.whole(self._whole, self._kept.base) is not None else 1
         return trial_s * (1 + again) * SLACK + self._overhead_s
 
     def _trial(self, table: TrialTable, stopped: Callable[[], bool]) -> None:

@@ -464,6 +464,10 @@ def test_a_second_training_is_told() -> None:
     """On how many rows, for how many epochs, and that validation is of the classifier before; else there is no word."""
     told = page.render(a_report() | {"refit": {"rows": 14_880, "epochs": 8}})
     assert "trained once more, on all 14,880 rows of train, validation and calibration; epochs: 8." in told
+    assert "two thirds" not in told
+    told = page.render(a_report() | {"refit": {"rows": 4_880, "epochs": 8, "in_folds": True}})
+    assert "chosen by all of these rows" in told
+    assert "fit of the calibration" not in told
     assert "trained once more" not in page.render(a_report() | {"refit": None})
     assert "trained once more" not in page.render(a_report())
 

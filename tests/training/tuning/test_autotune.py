@@ -39,6 +39,7 @@ QUICK = (
     "threads=1",
     "precision=float32",
     "rival=false",
+    "folds_below=0",
 )
 # More than enough for a dozen trials of a second each.
 AMPLE = 60.0

@@ -83,11 +83,18 @@ def test_a_trial_that_would_take_too_long_ends_when_that_shows(tmp_path: Path, s
     assert done == expected
 
 
-@pytest.mark.parametrize(("refit_below", "seconds"), [(0, 115), (1000, 115 * (1 + 60 / 52))])
-def test_the_final_run_has_time_for_its_second_training(tmp_path: Path, refit_below: int, seconds: float) -> None:
-    """Of more rows than a trial has: a trial of 100 s is run again, with some slack, and then all rows are."""
+@pytest.mark.parametrize(
+    ("refit_below", "folds_below", "seconds"),
+    [(0, 1000, 115), (1000, 60, 115 * (1 + 60 / 52)), (1000, 61, 115 * (1 + (2 + 1) * 60 / 52))],
+)
+def test_the_final_run_has_time_for_its_later_trainings(
+    tmp_path: Path, refit_below: int, folds_below: int, seconds: float
+) -> None:
+    """A trial of 100 s is run again, with some slack, and then all rows are; of three folds each learns from two
+    thirds of them.
+    """
     path = write_rows(tmp_path, "train.jsonl", [(f"text {number}", "ab"[number % 2]) for number in range(60)])
-    base = TrainingConfig(refit_below=refit_below, least_held_out=0)
+    base = TrainingConfig(refit_below=refit_below, folds_below=folds_below, least_held_out=0)
     splits = data.split(data.read(path.parent, Columns()), base)
     assert len(splits.train) == 52
     search = Search(

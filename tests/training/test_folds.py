@@ -1,0 +1,240 @@
+"""training.folds: mixture and calibration chosen by all rows, each answered by what hadn't learnt from it."""
+
+import io
+import itertools
+import os
+import random
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+
+from model.bundle import Bundle
+from tests.training.fakes import Killed, Memory, Silent
+from tests.training.files import write_rows
+from training import build, config, data, folds, mixture, place, refit, rival, run
+from training.build import Built
+from training.config import TrainingConfig
+from training.data import Splits
+from training.folds import Chosen
+from training.reading import Columns, Examples
+from training.rival import Rival
+
+QUICK = ("threads=1", "precision=float32", "epochs=6", "min_count=1", "refit_below=1000", "least_held_out=0")
+CPU = torch.device("cpu")
+
+
+def rows(count: int = 150, *, told: float = 0.8) -> list[tuple[str, str]]:
+    """A word that tells the label so often, beside one that no other row has."""
+    rng = random.Random(0)
+    found = []
+    for number in range(count):
+        label = rng.choice("ab")
+        word = label if rng.random() < told else rng.choice("ab")
+        found.append((f"word{word} own{number} and {rng.choice(['this', 'that'])}", label))
+    return found
+
+
+@contextmanager
+def unheard(_fold: int) -> Iterator[Silent]:
+    """Progress that nobody watches."""
+    yield Silent()
+
+
+class Heard(Silent):
+    """Counts steps: those that were done before, and those that are done now."""
+
+    def __init__(self) -> None:
+        self.done = self.steps = 0
+
+    @contextmanager
+    def fold(self, _fold: int) -> Iterator[Silent]:
+        yield self
+
+    def start(self, *, steps: int, done: int) -> None:
+        self.done += done
+
+    def step(self, *, loss: float, tokens_per_s: float) -> None:
+        self.steps += 1
+
+
+@pytest.fixture(scope="module")
+def settings() -> TrainingConfig:
+    return config.load("debug", QUICK)
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_rows(tmp_path_factory.mktemp("data"), "rows.jsonl", rows())
+
+
+@pytest.fixture(scope="module")
+def splits(source: Path, settings: TrainingConfig) -> Splits:
+    return data.split(data.read(source, Columns()), settings)
+
+
+@pytest.fixture(scope="module")
+def whole(splits: Splits, settings: TrainingConfig) -> Splits:
+    found = folds.whole(data.whole(splits, settings), settings)
+    assert found is not None
+    return found
+
+
+@pytest.fixture(scope="module")
+def linear(splits: Splits, settings: TrainingConfig) -> Rival:
+    return rival.fit(splits, settings)
+
+
+@pytest.fixture(scope="module")
+def first(splits: Splits, settings: TrainingConfig, linear: Rival) -> Built:
+    return build.build(splits, settings, Silent(), device=CPU, partner=linear)
+
+
+@pytest.fixture(scope="module")
+def chosen(first: Built, whole: Splits, settings: TrainingConfig, linear: Rival) -> Chosen:
+    return folds.choose(first, whole, settings, unheard, device=CPU, linear=linear)
+
+
+def test_every_row_counts_once(chosen: Chosen, whole: Splits, settings: TrainingConfig, first: Built) -> None:
+    """In the calibration; a text that comes ten times is no more evidence than one."""
+    assert chosen.calibration.rows == len(whole.train)
+    assert chosen.calibration.rows > first.classifier.calibration.rows
+    copies = replace(whole, train=data.joined([whole.train, *[whole.train.take([0])] * 9]))
+    again = folds.choose(first, copies, settings, unheard, device=CPU)
+    assert again.calibration.rows == len(whole.train)
+
+
+def test_what_answers_a_row_hasnt_learnt_from_it(settings: TrainingConfig, tmp_path: Path) -> None:
+    """Labels that nothing but a row's own word tells: learnt by heart they would be certain, and are not."""
+    path = write_rows(tmp_path, "rows.jsonl", rows(told=0.0))
+    hearty = settings.model_copy(update={"epochs": 40, "embedding_dropout": 0.0, "pooled_dropout": 0.0})
+    known = data.split(data.read(path, Columns()), hearty)
+    whole = folds.whole(data.whole(known, hearty), hearty)
+    assert whole is not None
+    first = build.build(known, hearty, Silent(), device=CPU)
+    by_heart = replace(first, fitted=replace(first.fitted, epochs=[replace(first.fitted.epochs[-1], best=True)]))
+    memory = Memory(due_every=1_000_000)
+    folds.choose(by_heart, whole, hearty, unheard, device=CPU, linear=rival.fit(known, hearty), keeper=memory)
+    done = folds.FoldKeeper(memory).done
+    fold_N = data.folds(whole.train, hearty.seed, count=folds.FOLDS)
+    targets = np.array(["b" in labels for labels in whole.train.labels])
+    for fold, answers in enumerate(done):
+        for scores_NC in (answers.logits_NC, answers.scores_NC):
+            right = (scores_NC.argmax(axis=1) == targets[fold_N == fold]).mean()
+            assert right < 0.8, "of two labels, drawn at random"
+
+
+def test_the_mixture_and_calibration_are_served(
+    first: Built, whole: Splits, settings: TrainingConfig, linear: Rival, chosen: Chosen
+) -> None:
+    """By the classifier of all rows, whose logits are the mixture of what the two say."""
+    factors = mixture.Mixture(network=0.5, linear=0.25, bias=0.0, gain=0.1)
+    mixed = replace(chosen, mixture=factors)
+    found = refit.refit(first, whole, settings, Silent(), device=CPU, linear=linear, chosen=mixed)
+    assert found.built.mixture == factors
+    assert found.built.classifier.calibration == chosen.calibration
+    assert found.document()["in_folds"] is True
+    alone = refit.refit(first, whole, settings, Silent(), device=CPU, chosen=replace(chosen, mixture=None)).built
+    texts = whole.train.texts[:20]
+    network_NC = alone.classifier.logits(alone.classifier.encode(texts))
+    assert found.rival is not None
+    served_NC = found.built.classifier.logits(found.built.classifier.encode(texts))
+    expected_NC = factors.of(network_NC, found.rival.scores(texts))
+    np.testing.assert_allclose(served_NC, expected_NC, atol=2e-3)
+
+
+@pytest.mark.parametrize("at", [1, 30, 60, 85])
+def test_it_comes_to_the_same_after_a_break(
+    first: Built, whole: Splits, settings: TrainingConfig, linear: Rival, chosen: Chosen, at: int
+) -> None:
+    """Killed in any fold, in mid-epoch or at an epoch's end, and taken up with other random numbers; the steps of the
+    folds that are done are told again, as those that follow are counted on from them.
+    """
+    whole_run = Heard()
+    folds.choose(first, whole, settings, whole_run.fold, device=CPU, linear=linear)
+    steps_in_all = whole_run.steps
+    memory, steps = Memory(due_every=4), itertools.count(1)
+
+    def kill() -> bool:
+        if next(steps) == at:
+            raise Killed
+        return False
+
+    with pytest.raises(Killed):
+        folds.choose(first, whole, settings, unheard, device=CPU, linear=linear, keeper=memory, stopped=kill)
+    torch.manual_seed(99)
+    for _ in range(2):  # the second time it is done at once
+        heard = Heard()
+        again = folds.choose(first, whole, settings, heard.fold, device=CPU, linear=linear, keeper=memory)
+        assert again == chosen
+        assert heard.done + heard.steps == steps_in_all
+    assert heard.steps == 0
+
+
+@pytest.mark.parametrize(
+    ("texts", "labels", "there"),
+    [
+        ([f"text {n}" for n in range(12)], "ab" * 6, True),
+        ([f"text {n}" for n in range(12)], "ab" * 5 + "ac", False),  # the rest of a fold wouldn't have it
+        ([f"text {n}" for n in range(9)] + ["the same"] * 3, "ab" * 4 + "accc", False),  # nor here: one text
+        (["", " "] * 5 + ["text", "TEXT"], "ab" * 6, False),  # nothing to read in the rest of a fold
+        (["one", "two"] * 6, "ab" * 6, False),  # fewer texts than folds
+    ],
+)
+def test_there_are_folds_where_each_can_be_learnt_without(
+    settings: TrainingConfig, texts: list[str], labels: str, there: bool
+) -> None:
+    """Every label, and some text, outside of each."""
+    train = Examples(texts, [[label] for label in labels], "single-label")
+    nothing = train.take([])
+    splits = Splits(train, nothing, nothing, None, sorted(set(labels)), 0)
+    for limit, found in ((len(texts), None), (len(texts) + 1, splits if there else None)):
+        assert folds.whole(splits, settings.model_copy(update={"folds_below": limit})) is found
+    assert folds.whole(None, settings) is None
+
+
+def trained(source: Path, out: Path, settings: TrainingConfig, console: Console | None = None, **others: Any) -> Bundle:
+    console = console or Console(quiet=True)
+    others = {"track": False, **others}
+    run.run(data.read(source, Columns()), out, settings, device="cpu", console=console, **others)
+    return Bundle.open(out)
+
+
+class Interrupting(Console):
+    """A terminal where Ctrl-C is pressed when the folds begin."""
+
+    def __init__(self) -> None:
+        super().__init__(file=io.StringIO(), width=200)
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        super().print(*objects, **options)
+        if f"in {folds.FOLDS} folds" in str(objects[0]):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_a_run_chooses_by_them(source: Path, settings: TrainingConfig, tmp_path: Path) -> None:
+    """What is served and told of; the figures of validation are of the classifier before. Ctrl-C in a fold offers that
+    one; declined, --resume goes on to the same bundle as without a break.
+    """
+    never = settings.model_copy(update={"folds_below": 0})
+    without, within = trained(source, tmp_path / "without", never), trained(source, tmp_path / "within", settings)
+    assert (without.report["refit"]["in_folds"], within.report["refit"]["in_folds"]) == (False, True)
+    assert within.report["calibration"]["rows"] == within.report["refit"]["rows"]
+    assert without.report["metrics"]["valid"] == within.report["metrics"]["valid"]
+    first = trained(source, tmp_path / "first", never.model_copy(update={"refit_below": 0}))
+    taken = trained(source, tmp_path / "taken", settings, Interrupting(), offer=lambda: True)
+    assert taken.report["stopped"] is True
+    assert taken.report["metrics"] == first.report["metrics"]
+    with pytest.raises(place.Stopped):
+        trained(source, tmp_path / "declined", settings, Interrupting(), offer=lambda: False)
+    assert {path.name for path in (tmp_path / ".declined.run").iterdir()} == {"checkpoint.pt", "folds.pt"}
+    resumed = trained(source, tmp_path / "declined", settings, resume=True)
+    assert resumed.manifest.version == within.manifest.version
+    assert not (tmp_path / ".declined.run").exists()

@@ -78,8 +78,9 @@ class TrainingConfig(BaseModel):
         int,
         Field(
             ge=0,
-            description="where network and linear model are trained once more and train has fewer rows, how they are "
-            "mixed and calibrated is chosen by all rows, each answered by a training on two thirds of them; 0: never",
+            description="where network and linear model are trained once more on fewer rows, how they are mixed and "
+            "calibrated is chosen by all of these, each answered by a training on two thirds of them, unless most are "
+            "copies; 0: never",
         ),
     ] = 6_000
     least_held_out: Annotated[

@@ -161,8 +161,13 @@ def folds(examples: Examples, seed: int, *, count: int = FOLDS) -> Rows:
 def first_copies(examples: Examples) -> Rows:
     """The first row that has each row's words in their order (N,): to n-grams, punctuation is no difference."""
     first: dict[str, int] = {}
-    keys = [" ".join(re.findall(r"\w+", folded(text))) or folded(text) for text in examples.texts]
+    keys = map(words_of, examples.texts)
     return np.array([first.setdefault(key, row) for row, key in enumerate(keys)], dtype=np.int64)
+
+
+def words_of(text: str) -> str:
+    """What is the same for copies of a text; of a text without words, all but case and space."""
+    return " ".join(re.findall(r"\w+", folded(text))) or folded(text)
 
 
 def files(data: Path, *, needed: Sequence[str] = ("train",)) -> dict[str, Path]:

@@ -20,13 +20,13 @@ from training.build import Built
 from training.config import TrainingConfig
 from training.data import Rows, Splits
 from training.loop import Keeper, Progress
-from training.metrics import Doubles
 from training.mixture import Mixture
 from training.pretraining.encoder import Encoder
+from training.reading import Examples
 from training.rival import Rival
 from training.teacher import Lessons
 
-# Five choose no better, and take half as long again: docs/experiments.md.
+# Five choose no better, and take twice as long: docs/experiments.md.
 FOLDS = 3
 
 
@@ -39,11 +39,10 @@ class Chosen:
 
 
 class _Answers(NamedTuple):
-    """Of the rows of a fold: the network's logits (N, C), after how many steps, and the linear model's scores."""
+    """Of the rows of a fold: the network's logits (N, C), after how many steps."""
 
     steps: int
     logits_NC: Floats
-    scores_NC: Doubles
 
 
 class FoldKeeper:
@@ -55,7 +54,7 @@ class FoldKeeper:
         self.done: list[_Answers] = []
         self._learner: dict[str, Any] | None = None
         if found is not None:
-            self.done = [_Answers(steps, *(part.numpy() for part in parts)) for steps, *parts in found["done"]]
+            self.done = [_Answers(steps, logits_NC.numpy()) for steps, logits_NC in found["done"]]
             self._learner = found["learner"]
 
     @property
@@ -69,7 +68,7 @@ class FoldKeeper:
     def save(self, state: dict[str, Any] | None) -> None:
         self._learner = state
         if self._keeper is not None:
-            done = [[steps, *map(torch.from_numpy, parts)] for steps, *parts in self.done]
+            done = [[steps, torch.from_numpy(logits_NC)] for steps, logits_NC in self.done]
             self._keeper.save({"done": done, "learner": state})
 
     def load(self) -> dict[str, Any] | None:
@@ -82,17 +81,14 @@ class FoldKeeper:
 
 
 def whole(splits: Splits | None, config: TrainingConfig) -> Splits | None:
-    """What is judged in folds: the rows of a second training, where they are fewer than the settings say and the rest
-    of each fold has every label; else None.
+    """What is judged in folds: the rows of a second training, where they are fewer than the settings say; None where
+    most of them would be no evidence, as they are copies or their label is of one text alone.
     """
     if splits is None or len(splits.train) >= config.folds_below:
         return None
-    fold_N = data.folds(splits.train, config.seed, count=FOLDS)
-    rests = [_rest(splits, fold_N, fold).train for fold in range(FOLDS)]
-    learnable = all(
-        set(rest.rows_a_label) == set(splits.labels) and any(text.strip() for text in rest.texts) for rest in rests
-    )
-    return splits if learnable and all(np.any(fold_N == fold) for fold in range(FOLDS)) else None
+    fold_N = _folds(splits, config)
+    readable = all(any(text.strip() for text in _rest(splits, fold_N, fold).train.texts) for fold in range(FOLDS))
+    return splits if readable and 2 * len(_asked_once(splits, fold_N)) >= len(splits.train) else None
 
 
 def choose(
@@ -114,15 +110,15 @@ def choose(
 
     Goes on from what `keeper` kept. Raises: loop.Interrupted when `stopped` turned true.
     """
-    fold_N, kept = data.folds(splits.train, config.seed, count=FOLDS), FoldKeeper(keeper)
+    fold_N, kept = _folds(splits, config), FoldKeeper(keeper)
     for fold, answers in enumerate(kept.done):
         with listen(fold) as progress:
             progress.start(steps=answers.steps, done=answers.steps)
     for fold in range(len(kept.done), FOLDS):
-        rest = _rest(splits, fold_N, fold)
-        asked = splits.train.take(np.flatnonzero(fold_N == fold).tolist())
-        read = _without(asked.texts, [*unlabelled, *rest.train.texts]) if unlabelled else ()
-        begun = build.start(rest, config, device=device, encoder=encoder, unlabelled=read, lessons=lessons)
+        asked, rest = _asked(splits, fold_N, fold), _rest(splits, fold_N, fold)
+        taught = replace(lessons, texts=without(asked.texts, lessons.texts)) if lessons is not None else None
+        read = without(asked.texts, [*unlabelled, *rest.train.texts]) if unlabelled else ()
+        begun = build.start(rest, config, device=device, encoder=encoder, unlabelled=read, lessons=taught)
         with listen(fold) as progress:
             weights = loop.refit(
                 begun.network,
@@ -137,10 +133,35 @@ def choose(
             )
         begun.network.load_state_dict(weights)
         logits_NC = loop.logits(begun.network, build.encode(asked, begun.tokenization, splits.labels))
-        fitted = rival.refit(linear, rest, config) if linear is not None else None
-        scores_NC = fitted.scores(asked.texts) if fitted is not None else np.zeros(logits_NC.shape)
-        kept.add(_Answers(kept.steps, logits_NC, scores_NC))
-    return _by(kept.done, fold_N, splits, config, mixes=linear is not None)
+        kept.add(_Answers(kept.steps, logits_NC))
+    return _by([answers.logits_NC for answers in kept.done], fold_N, splits, config, linear)
+
+
+def without(asked: Sequence[str], texts: Sequence[str]) -> list[str]:
+    """Each text once, but for those that are asked, in whatever case, spaces and punctuation."""
+    unknown = set(map(data.words_of, asked))
+    return [text for text in dict.fromkeys(texts) if data.words_of(text) not in unknown]
+
+
+def _folds(splits: Splits, config: TrainingConfig) -> Rows:
+    """In which fold each row is asked (N,); -1 for the rows of a label that a single fold has, which all learn from."""
+    fold_N = data.folds(splits.train, config.seed, count=FOLDS)
+    for label in splits.labels:
+        has_N = np.array([label in labels for labels in splits.train.labels])
+        if len(set(fold_N[has_N].tolist()) - {-1}) == 1:
+            fold_N[has_N] = -1
+    return fold_N
+
+
+def _asked_once(splits: Splits, fold_N: Rows) -> Rows:
+    """The numbers of the rows that are asked, fold by fold; of copies of a text the first one's."""
+    first_N = data.first_copies(splits.train)
+    return np.array([row for fold in range(FOLDS) for row in np.flatnonzero(fold_N == fold) if first_N[row] == row])
+
+
+def _asked(splits: Splits, fold_N: Rows, fold: int) -> Examples:
+    rows = _asked_once(splits, fold_N)
+    return splits.train.take(rows[fold_N[rows] == fold].tolist())
 
 
 def _rest(splits: Splits, fold_N: Rows, fold: int) -> Splits:
@@ -148,25 +169,17 @@ def _rest(splits: Splits, fold_N: Rows, fold: int) -> Splits:
     return replace(splits, train=splits.train.take(np.flatnonzero(fold_N != fold).tolist()))
 
 
-def _without(asked: Sequence[str], texts: Sequence[str]) -> list[str]:
-    """Each text once, but for those that are asked."""
-    unknown = set(asked)
-    return [text for text in dict.fromkeys(texts) if text not in unknown]
-
-
-def _by(done: Sequence[_Answers], fold_N: Rows, splits: Splits, config: TrainingConfig, *, mixes: bool) -> Chosen:
-    """What the answers to all rows say; copies of a text count once."""
-    order = np.concatenate([np.flatnonzero(fold_N == fold) for fold in range(FOLDS)])
-    once = np.isin(order, data.first_copies(splits.train))
-    logits_NC, scores_NC = (
-        np.concatenate(parts)[once] for parts in zip(*(answers[1:] for answers in done), strict=True)
-    )
-    targets_NC = evaluate.flags(splits.train.labels, splits.labels)[order[once]]
-    kind, found = splits.kind, None
-    if mixes:
-        found = mixture.fit(
-            logits_NC, scores_NC, targets_NC, kind, alone=mixture.by_itself(scores_NC, targets_NC, kind)
-        )
-    mixed_NC = found.of(logits_NC, scores_NC) if found is not None else logits_NC
+def _by(logits: Sequence[Floats], fold_N: Rows, splits: Splits, config: TrainingConfig, linear: Rival | None) -> Chosen:
+    """What the networks' answers to all rows say, beside the linear model's."""
+    network_NC, kind, found = np.concatenate(logits), splits.kind, None
+    targets_NC = evaluate.flags(splits.train.labels, splits.labels)[_asked_once(splits, fold_N)]
+    if linear is not None:
+        fitted = [rival.refit(linear, _rest(splits, fold_N, fold), config) for fold in range(FOLDS)]
+        linear_NC = np.concatenate([its.scores(_asked(splits, fold_N, n).texts) for n, its in enumerate(fitted)])
+        # Many rows prove by themselves what it is worth.
+        few = len(targets_NC) < rival.FEW_HELD_OUT
+        alone = mixture.by_itself(linear_NC, targets_NC, kind) if few else None
+        found = mixture.fit(network_NC, linear_NC, targets_NC, kind, alone=alone)
+    mixed_NC = found.of(network_NC, linear_NC) if found is not None else network_NC
     calibration = calibrate.fit(mixed_NC, targets_NC, kind)
     return Chosen(found, build.told(calibration, mixed_NC, targets_NC, splits, config))

@@ -31,7 +31,7 @@ PATIENCE_S = 20.0
 EVENTS = "events.out.tfevents."
 MLFLOW_RUN = "mlflow-run"
 # Of a run that is taken up, the points that tell how far its figures go.
-LAST_OF = ("validation/score", "refit/loss")
+LAST_OF = ("validation/score", "folds/loss", "refit/loss")
 
 
 class Sink(Protocol):

@@ -139,6 +139,39 @@ def start(
     return Start(network, train, unread, tokenization, shape)
 
 
+def again(
+    splits: Splits,
+    config: TrainingConfig,
+    progress: Progress,
+    *,
+    like: Fitted,
+    device: torch.device,
+    encoder: Encoder | None = None,
+    unlabelled: Sequence[str] = (),
+    lessons: Lessons | None = None,
+    keeper: Keeper | None = None,
+    stopped: Callable[[], bool] = lambda: False,
+) -> Start:
+    """A network that has learnt from `splits.train`, all else as `like` did, to the end of its best epoch.
+
+    Goes on from what `keeper` kept. Raises: loop.Interrupted when `stopped` turned true.
+    """
+    begun = start(splits, config, device=device, encoder=encoder, unlabelled=unlabelled, lessons=lessons)
+    weights = loop.refit(
+        begun.network,
+        begun.train,
+        config,
+        progress,
+        like=like,
+        pretrained=encoder is not None,
+        unlabelled=begun.unlabelled,
+        keeper=keeper,
+        stopped=stopped,
+    )
+    begun.network.load_state_dict(weights)
+    return begun
+
+
 def assemble(
     begun: Start,
     config: TrainingConfig,

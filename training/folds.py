@@ -118,20 +118,19 @@ def choose(
         asked, rest = _asked(splits, fold_N, fold), _rest(splits, fold_N, fold)
         taught = replace(lessons, texts=without(asked.texts, lessons.texts)) if lessons is not None else None
         read = without(asked.texts, [*unlabelled, *rest.train.texts]) if unlabelled else ()
-        begun = build.start(rest, config, device=device, encoder=encoder, unlabelled=read, lessons=taught)
         with listen(fold) as progress:
-            weights = loop.refit(
-                begun.network,
-                begun.train,
+            begun = build.again(
+                rest,
                 config,
                 progress,
                 like=first.fitted,
-                pretrained=encoder is not None,
-                unlabelled=begun.unlabelled,
+                device=device,
+                encoder=encoder,
+                unlabelled=read,
+                lessons=taught,
                 keeper=kept,
                 stopped=stopped,
             )
-        begun.network.load_state_dict(weights)
         logits_NC = loop.logits(begun.network, build.encode(asked, begun.tokenization, splits.labels))
         kept.add(_Answers(kept.steps, logits_NC))
     return _by([answers.logits_NC for answers in kept.done], fold_N, splits, config, linear)

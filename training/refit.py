@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from training import build, loop, rival
+from training import build, rival
 from training.build import Built
 from training.config import TrainingConfig
 from training.data import Splits
@@ -58,19 +58,18 @@ def refit(
     linear = rival.refit(linear, whole, config) if linear is not None else None
     # Texts that judged the first classifier are learnt from now.
     unlabelled = list(dict.fromkeys([*unlabelled, *whole.train.texts])) if unlabelled else ()
-    begun = build.start(whole, config, device=device, encoder=encoder, unlabelled=unlabelled, lessons=lessons)
-    weights = loop.refit(
-        begun.network,
-        begun.train,
+    begun = build.again(
+        whole,
         config,
         progress,
         like=first.fitted,
-        pretrained=encoder is not None,
-        unlabelled=begun.unlabelled,
+        device=device,
+        encoder=encoder,
+        unlabelled=unlabelled,
+        lessons=lessons,
         keeper=keeper,
         stopped=stopped,
     )
-    begun.network.load_state_dict(weights)
     its = chosen or Chosen(first.mixture, first.classifier.calibration)
     built = build.assemble(begun, config, first.fitted, linear, its.mixture, its.calibration, stopped=False)
     return Refitted(built, linear, rows=len(whole.train), in_folds=chosen is not None)

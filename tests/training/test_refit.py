@@ -4,7 +4,6 @@ import io
 import itertools
 import json
 import os
-import random
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from model.engine_onnx import OnnxEngine
 from tests.training.events import points
 from tests.training.fakes import Killed, Memory, Silent
 from tests.training.files import write_rows
+from tests.training.runs import rows, trained
 from training import build, config, data, evaluate, place, refit, rival, run
 from training.build import Built
 from training.config import TrainingConfig
@@ -42,17 +42,6 @@ QUICK = (
 DECISIVE = ("weights.safetensors", "tokenizer.json", "calibration.json", "network.onnx", "config.json")
 CPU = torch.device("cpu")
 AGAIN = "training once more on all"
-
-
-def rows(count: int = 160) -> list[tuple[str, str]]:
-    """A word that tells the label two times in three, and one that no other row has."""
-    rng = random.Random(0)
-    found = []
-    for number in range(count):
-        label = rng.choice("ab")
-        word = label if rng.random() < 2 / 3 else rng.choice("ab")
-        found.append((f"word{word} own{number} and {rng.choice(['this', 'that'])}", label))
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -87,13 +76,6 @@ def first(splits: Splits, settings: TrainingConfig, linear: Rival) -> Built:
     """By which all is chosen; a mixture of its own is put in, whatever helps on these few rows."""
     built = build.build(splits, settings, Silent(), device=CPU)
     return replace(built, mixture=Mixture(network=0.5, linear=0.25, bias=0.125, gain=0.1))
-
-
-def trained(source: Path, out: Path, settings: TrainingConfig, console: Console | None = None, **others: Any) -> Bundle:
-    console = console or Console(quiet=True)
-    others = {"track": False, **others}
-    run.run(data.read(source, Columns()), out, settings, device="cpu", console=console, **others)
-    return Bundle.open(out)
 
 
 def hashes(bundle: Bundle) -> dict[str, str]:

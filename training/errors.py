@@ -2,6 +2,7 @@
 
 TrainingError           one clear message; nothing was written
 ├── ConfigError         a setting is unknown, or its value is out of range
+├── Diverged            a loss is no number any more
 └── DataError           a file, line, column, text or label can't be used
     └── NoLanguage      too few words come again for a language model
 """
@@ -13,6 +14,10 @@ class TrainingError(Exception):
 
 class ConfigError(TrainingError):
     """A recipe or a setting can't be used; the message names the setting, the value and what is allowed."""
+
+
+class Diverged(TrainingError):
+    """A loss is no number any more; the message names the settings that may help."""
 
 
 class DataError(TrainingError):

@@ -21,7 +21,7 @@ from model.network import Network
 from training import batches, metrics, objective
 from training.batches import Plan
 from training.config import TrainingConfig
-from training.errors import ConfigError, TrainingError
+from training.errors import ConfigError, Diverged
 from training.learner import Learner
 from training.metrics import Selection
 
@@ -270,9 +270,7 @@ def _step(learner: Learner, train: Encoded, group: list[int], place: Place, prog
     batch = collate.collate(train.rows, group)
     loss = learner.step(batch, train.learnt_NC[group])
     if not math.isfinite(loss):
-        raise TrainingError(
-            f"the loss became {loss}; a lower learning_rate, adversarial_norm or virtual_weight may help"
-        )
+        raise Diverged(f"the loss became {loss}; a lower learning_rate, adversarial_norm or virtual_weight may help")
     place.group += 1
     place.loss += loss * len(group)
     place.tokens += int(batch.lengths_B.sum())

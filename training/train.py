@@ -12,6 +12,7 @@ from training.build import Built
 from training.checkpoint import Kept
 from training.config import TrainingConfig
 from training.data import Splits
+from training.errors import Diverged
 from training.folds import Chosen
 from training.pretraining.encoder import Encoder
 from training.progress import TerminalProgress, Together
@@ -38,20 +39,19 @@ class Trainer:
     offer: Callable[[], bool]
 
     def train(self, splits: Splits, whole: Splits | None) -> tuple[Built, Refitted | None]:
-        """The classifier by which all is chosen, and the one of all rows: None where there is no `whole`, or where it
-        was stopped by Ctrl-C and the first classifier taken.
+        """The classifier by which all is chosen, and the one of all rows: None where there is no `whole`, where its
+        training diverged, or was stopped by Ctrl-C and the first classifier taken.
 
-        Raises: place.Stopped on Ctrl-C, if the offer is declined.
+        Raises: Diverged if the first one's training did; place.Stopped on Ctrl-C, if the offer is declined.
         """
         try:
             with self.tracked, place.interruption() as stopped:
                 first = self._first(splits, stopped)
                 if whole is None or first.stopped:
                     return first, None
-                again = self._again(first, whole, stopped)
+                return self._again(first, whole, stopped)
         except loop.Interrupted:
             raise place.Stopped from None
-        return (first, again) if again is not None else (replace(first, stopped=True), None)
 
     def _first(self, splits: Splits, stopped: Callable[[], bool]) -> Built:
         with TerminalProgress(self.console) as bar:
@@ -69,19 +69,31 @@ class Trainer:
                 keep_best=lambda: self._ask(bar),
             )
 
-    def _again(self, first: Built, whole: Splits, stopped: Callable[[], bool]) -> Refitted | None:
+    def _again(self, first: Built, whole: Splits, stopped: Callable[[], bool]) -> tuple[Built, Refitted | None]:
+        """A classifier is there by now: what goes wrong in later trainings doesn't take it away."""
         try:
-            return self._refit(first, whole, self._chosen(first, whole, stopped), stopped)
+            return first, self._refit(first, whole, self._chosen(first, whole, stopped), stopped)
         except loop.Interrupted:
             if not self._ask():
                 raise
-        return None
+            return replace(first, stopped=True), None
+        except Diverged as why:
+            self._warn(f"the first classifier is served, which learnt from no held-out row: {why}")
+            return first, None
 
     def _chosen(self, first: Built, whole: Splits, stopped: Callable[[], bool]) -> Chosen | None:
+        """None where the first classifier's mixture and calibration stay."""
         if (judged := folds.whole(whole, self.config)) is None:
             return None
         rows = len(judged.train)
         say(self.console, f"mixture and calibration are chosen by all {rows:,} rows, in {folds.FOLDS} folds")
+        try:
+            return self._choose(first, judged, stopped)
+        except Diverged as why:
+            self._warn(f"mixture and calibration stay as the held-out rows have them: in a fold {why}")
+            return None
+
+    def _choose(self, first: Built, judged: Splits, stopped: Callable[[], bool]) -> Chosen:
         return folds.choose(
             first,
             judged,
@@ -120,6 +132,9 @@ class Trainer:
                 stopped=stopped,
                 chosen=chosen,
             )
+
+    def _warn(self, line: str) -> None:
+        say(self.console, f"warning: {line}", style="yellow")
 
     def _ask(self, bar: TerminalProgress | None = None) -> bool:
         if bar is not None:

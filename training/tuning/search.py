@@ -94,7 +94,7 @@ class Search:
         builder: Builder,
     ) -> None:
         self._splits = splits
-        self._whole = data.whole(splits, kept.base)
+        self._again = _again(splits, kept.base)
         self._kept = kept
         self._limits = limits
         self._ngrams = ngrams
@@ -150,12 +150,8 @@ class Search:
         return float(best.user_attrs["seconds"]) if best is not None else 0.0
 
     def _final_s(self, trial_s: float) -> float:
-        """Of the final run of a trial that took `trial_s`; a second training has more rows, and no more epochs. In
-        folds, each row is learnt from in all but one of them.
-        """
-        again = len(self._whole.train) / len(self._splits.train) if self._whole is not None else 0.0
-        again *= folds.FOLDS if folds.whole(self._whole, self._kept.base) is not None else 1
-        return trial_s * (1 + again) * SLACK + self._overhead_s
+        """Of the final run of a trial that took `trial_s`."""
+        return trial_s * (1 + self._again) * SLACK + self._overhead_s
 
     def _trial(self, table: TrialTable, stopped: Callable[[], bool]) -> None:
         trial = self._kept.next()
@@ -300,6 +296,17 @@ class Watch:
             self._trial.report(self._best, 10 * number)
         self._tenth = max(self._tenth, tenth)
         return len(passed) > 0
+
+
+def _again(splits: Splits, config: TrainingConfig) -> float:
+    """What the trainings after the first one take, as a share of it: they have more rows, and no more epochs. In folds
+    each row is learnt from in all but one of them. It reads all texts.
+    """
+    whole = data.whole(splits, config)
+    if whole is None:
+        return 0.0
+    trainings = 1 if folds.whole(whole, config) is None else folds.FOLDS
+    return trainings * len(whole.train) / len(splits.train)
 
 
 def _why(trial: FrozenTrial) -> str:

@@ -55,7 +55,7 @@ class Way:
         if network is PackedNetwork:
             config = config.model_copy(update={"precision": "float32"})
         splits = data.split(parts, config)
-        begun = build.start(splits, config, device=torch.device("cpu"), encoder=None)
+        begun = build.start(splits, config, build.Setup(torch.device("cpu")))
         begun.network.__class__ = network  # the same starting values
         self.network, self._train = begun.network, begun.train
         self._validation = build.encode(splits.validation, begun.tokenization, splits.labels)

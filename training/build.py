@@ -43,6 +43,21 @@ BESIDE_THE_WEIGHTS = {
 
 
 @dataclass(frozen=True)
+class Setup:
+    """Where a training runs, what it starts from, and what it learns from beside its labelled rows.
+
+    Where there is an `encoder`, the network starts from it, and the settings are what `encoder.settings` gave.
+    `unlabelled` are the texts, train's own among them, that the network learns from without labels: its words are then
+    theirs. `lessons` are what it learns beside labels.
+    """
+
+    device: torch.device
+    encoder: Encoder | None = None
+    unlabelled: Sequence[str] = ()
+    lessons: Lessons | None = None
+
+
+@dataclass(frozen=True)
 class Start:
     """A network with its starting values, the text that it is to learn from, and how that is read."""
 
@@ -71,24 +86,20 @@ def build(
     splits: Splits,
     config: TrainingConfig,
     progress: Progress,
+    setup: Setup,
     *,
-    device: torch.device,
-    encoder: Encoder | None = None,
     partner: Rival | None = None,
-    unlabelled: Sequence[str] = (),
-    lessons: Lessons | None = None,
     keeper: Keeper | None = None,
     stopped: Callable[[], bool] = lambda: False,
     keep_best: Callable[[], bool] = lambda: False,
 ) -> Built:
     """Train on `splits.train`; goes on from what `keeper` kept.
 
-    Where there is an `encoder`, the network starts from it, and `config` is what `encoder.settings` gave. The scores of
-    `partner` are added to the network's where they help. `unlabelled` are the texts, train's own among them, that the
-    network learns from without labels: its words are then theirs. `lessons` are what it learns beside labels.
+    The scores of `partner` are added to the network's where they help.
+
     Raises: loop.Interrupted when `stopped` turned true, unless `keep_best` then says to build from the best so far.
     """
-    begun = start(splits, config, device=device, encoder=encoder, unlabelled=unlabelled, lessons=lessons)
+    begun = start(splits, config, setup)
     validation = encode(splits.validation, begun.tokenization, splits.labels)
     stopped_early = False
     try:
@@ -98,7 +109,7 @@ def build(
             validation,
             config,
             progress,
-            pretrained=encoder is not None,
+            pretrained=setup.encoder is not None,
             unlabelled=begun.unlabelled,
             keeper=keeper,
             stopped=stopped,
@@ -113,29 +124,22 @@ def build(
     return _calibrated(uncalibrated, begun.tokenization, splits, config)
 
 
-def start(
-    splits: Splits,
-    config: TrainingConfig,
-    *,
-    device: torch.device,
-    encoder: Encoder | None,
-    unlabelled: Sequence[str] = (),
-    lessons: Lessons | None = None,
-) -> Start:
+def start(splits: Splits, config: TrainingConfig, setup: Setup) -> Start:
     """Before the first step of a training on `splits.train`: every generator is seeded here."""
     # oneDNN keeps what it made for each shape of a batch, and length-sorted batches have hundreds: 6 GB on IMDB.
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16")
     loop.seed_everything(config.seed)
     torch.set_num_threads(config.threads or torch.get_num_threads())
-    texts = unlabelled or [*splits.train.texts, *(lessons.texts if lessons is not None else ())]
+    encoder, lessons = setup.encoder, setup.lessons
+    texts = setup.unlabelled or [*splits.train.texts, *(lessons.texts if lessons is not None else ())]
     words = tokenizer.train(texts, config, encoder.counts if encoder is not None else None)
     tokenization = Tokenization(words, max_tokens=config.max_tokens)
     shape = shape_of(splits, tokenization, config)
     train = encode(splits.train, tokenization, splits.labels)
     if lessons is not None:
         train = _taught(train, splits.train.texts, lessons, tokenization, share=config.teacher_weight)
-    unread = stream.encode(unlabelled, tokenization)
-    network = _network(unread or train.rows, shape, config, words.get_vocab(), encoder).to(device)
+    unread = stream.encode(setup.unlabelled, tokenization)
+    network = _network(unread or train.rows, shape, config, words.get_vocab(), encoder).to(setup.device)
     return Start(network, train, unread, tokenization, shape)
 
 
@@ -143,12 +147,9 @@ def again(
     splits: Splits,
     config: TrainingConfig,
     progress: Progress,
+    setup: Setup,
     *,
     like: Fitted,
-    device: torch.device,
-    encoder: Encoder | None = None,
-    unlabelled: Sequence[str] = (),
-    lessons: Lessons | None = None,
     keeper: Keeper | None = None,
     stopped: Callable[[], bool] = lambda: False,
 ) -> Start:
@@ -156,14 +157,14 @@ def again(
 
     Goes on from what `keeper` kept. Raises: loop.Interrupted when `stopped` turned true.
     """
-    begun = start(splits, config, device=device, encoder=encoder, unlabelled=unlabelled, lessons=lessons)
+    begun = start(splits, config, setup)
     weights = loop.refit(
         begun.network,
         begun.train,
         config,
         progress,
         like=like,
-        pretrained=encoder is not None,
+        pretrained=setup.encoder is not None,
         unlabelled=begun.unlabelled,
         keeper=keeper,
         stopped=stopped,

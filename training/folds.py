@@ -16,15 +16,13 @@ import torch
 
 from model.calibration import Calibration, Floats
 from training import build, calibrate, data, evaluate, loop, mixture, rival
-from training.build import Built
+from training.build import Built, Setup
 from training.config import TrainingConfig
 from training.data import Rows, Splits
 from training.loop import Keeper, Progress
 from training.mixture import Mixture
-from training.pretraining.encoder import Encoder
 from training.reading import Examples
 from training.rival import Rival
-from training.teacher import Lessons
 
 # Five choose no better, and take twice as long: docs/experiments.md.
 FOLDS = 3
@@ -95,13 +93,10 @@ def choose(
     first: Built,
     splits: Splits,
     config: TrainingConfig,
+    setup: Setup,
     listen: Callable[[int], AbstractContextManager[Progress]],
     *,
-    device: torch.device,
-    encoder: Encoder | None = None,
     linear: Rival | None = None,
-    unlabelled: Sequence[str] = (),
-    lessons: Lessons | None = None,
     keeper: Keeper | None = None,
     stopped: Callable[[], bool] = lambda: False,
 ) -> Chosen:
@@ -116,24 +111,27 @@ def choose(
             progress.start(steps=answers.steps, done=answers.steps)
     for fold in range(len(kept.done), FOLDS):
         asked, rest = _asked(splits, fold_N, fold), _rest(splits, fold_N, fold)
-        taught = replace(lessons, texts=without(asked.texts, lessons.texts)) if lessons is not None else None
-        read = without(asked.texts, [*unlabelled, *rest.train.texts]) if unlabelled else ()
         with listen(fold) as progress:
             begun = build.again(
                 rest,
                 config,
                 progress,
+                _unknowing(setup, asked.texts, rest),
                 like=first.fitted,
-                device=device,
-                encoder=encoder,
-                unlabelled=read,
-                lessons=taught,
                 keeper=kept,
                 stopped=stopped,
             )
         logits_NC = loop.logits(begun.network, build.encode(asked, begun.tokenization, splits.labels))
         kept.add(_Answers(kept.steps, logits_NC))
     return _by([answers.logits_NC for answers in kept.done], fold_N, splits, config, linear)
+
+
+def _unknowing(setup: Setup, asked: Sequence[str], rest: Splits) -> Setup:
+    """The same for a network that learns from the `rest`, but for the texts that it will be asked."""
+    lessons = setup.lessons
+    taught = replace(lessons, texts=without(asked, lessons.texts)) if lessons is not None else None
+    read = without(asked, [*setup.unlabelled, *rest.train.texts]) if setup.unlabelled else ()
+    return replace(setup, unlabelled=read, lessons=taught)
 
 
 def without(asked: Sequence[str], texts: Sequence[str]) -> list[str]:

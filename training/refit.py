@@ -3,21 +3,17 @@
 As scikit-learn's `refit`: what was chosen stays, what is learnt is learnt from more rows.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
-
 from training import build, rival
-from training.build import Built
+from training.build import Built, Setup
 from training.config import TrainingConfig
 from training.data import Splits
 from training.folds import Chosen
 from training.loop import Keeper, Progress
-from training.pretraining.encoder import Encoder
 from training.rival import Rival
-from training.teacher import Lessons
 
 
 @dataclass(frozen=True)
@@ -39,12 +35,9 @@ def refit(
     whole: Splits,
     config: TrainingConfig,
     progress: Progress,
+    setup: Setup,
     *,
-    device: torch.device,
-    encoder: Encoder | None = None,
     linear: Rival | None = None,
-    unlabelled: Sequence[str] = (),
-    lessons: Lessons | None = None,
     keeper: Keeper | None = None,
     stopped: Callable[[], bool] = lambda: False,
     chosen: Chosen | None = None,
@@ -57,19 +50,9 @@ def refit(
     """
     linear = rival.refit(linear, whole, config) if linear is not None else None
     # Texts that judged the first classifier are learnt from now.
-    unlabelled = list(dict.fromkeys([*unlabelled, *whole.train.texts])) if unlabelled else ()
-    begun = build.again(
-        whole,
-        config,
-        progress,
-        like=first.fitted,
-        device=device,
-        encoder=encoder,
-        unlabelled=unlabelled,
-        lessons=lessons,
-        keeper=keeper,
-        stopped=stopped,
-    )
+    unlabelled = list(dict.fromkeys([*setup.unlabelled, *whole.train.texts])) if setup.unlabelled else ()
+    setup = replace(setup, unlabelled=unlabelled)
+    begun = build.again(whole, config, progress, setup, like=first.fitted, keeper=keeper, stopped=stopped)
     its = chosen or Chosen(first.mixture, first.classifier.calibration)
     built = build.assemble(begun, config, first.fitted, linear, its.mixture, its.calibration, stopped=False)
     return Refitted(built, linear, rows=len(whole.train), in_folds=chosen is not None)

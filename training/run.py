@@ -26,9 +26,10 @@ from training import (
     tracking,
     writing,
 )
-from training.build import Built
+from training.build import Built, Setup
 from training.checkpoint import Checkpoints, Kept
 from training.checks import check
+from training.checks.check import DataCheck
 from training.config import TrainingConfig
 from training.data import Parts, Splits
 from training.errors import NoLanguage
@@ -120,10 +121,7 @@ def run(
     whole = data.whole(splits, config)
     beside = _beside(parts, splits, config, given, teachers, "cuda" if chosen.type == "cuda" else "cpu")
     kept = _take_up(out, config, splits, whole, beside, chosen, overwrite=overwrite, resume=resume)
-    checked = check.check(
-        parts, seed=config.seed, find_label_errors=config.find_label_errors, keep_texts=config.keep_texts
-    )
-    telling.show_check(console, checked)
+    checked = _look(parts, config, console)
     telling.tell_run(console, splits, chosen, recipe, beside.read, beside.teachers)
     if given is not None:
         telling.warn_of_seen(console, encoder, given.seen(splits))
@@ -132,20 +130,9 @@ def run(
     if beside.pretrained_on is not None:
         made = _pretrain(beside.pretrained_on, config, kept.pretraining, chosen, console)
         given = made.encoder if made is not None else None
+    setup = Setup(chosen, given, beside.unlabelled, _lessons(beside.teachers, whole or splits))
     tracked = tracking.tracker(kept.first.folder, out.name, config, console, on=track)
-    trainer = Trainer(
-        config,
-        chosen,
-        given,
-        linear,
-        beside.unlabelled,
-        _lessons(beside.teachers, whole or splits),
-        console,
-        tracked,
-        kept,
-        offer,
-    )
-    first, again = trainer.train(splits, whole)
+    first, again = Trainer(config, setup, linear, console, tracked, kept, offer).train(splits, whole)
     built = again.built if again is not None else first
 
     judged = _judge(splits, first, built)
@@ -176,6 +163,15 @@ def run(
     _show(console, facts)
     seconds = round(time.perf_counter() - started, 1)
     return Outcome(str(out), manifest.version, recipe, metrics, seconds, round(built.fitted.tokens_per_s))
+
+
+def _look(parts: Parts, config: TrainingConfig, console: Console) -> DataCheck:
+    """What is wrong with the data, told before minutes are spent on it."""
+    found = check.check(
+        parts, seed=config.seed, find_label_errors=config.find_label_errors, keep_texts=config.keep_texts
+    )
+    telling.show_check(console, found)
+    return found
 
 
 def _beside(

@@ -1,24 +1,21 @@
 """The trainings of a run, as a person follows them: the one that chooses, those of folds, and the one of all rows."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-import torch
 from rich.console import Console
 
 from training import build, folds, loop, place, refit
-from training.build import Built
+from training.build import Built, Setup
 from training.checkpoint import Kept
 from training.config import TrainingConfig
 from training.data import Splits
 from training.errors import Diverged
 from training.folds import Chosen
-from training.pretraining.encoder import Encoder
 from training.progress import TerminalProgress, Together
 from training.refit import Refitted
 from training.rival import Rival
-from training.teacher import Lessons
 from training.telling import say
 from training.tracking import LaterTracker, Tracker
 
@@ -28,11 +25,8 @@ class Trainer:
     """What the trainings of a run have in common. `offer` asks whether the best so far becomes the bundle."""
 
     config: TrainingConfig
-    device: torch.device
-    encoder: Encoder | None
+    setup: Setup
     linear: Rival | None
-    unlabelled: Sequence[str]  # that a step learns from beside its labelled rows
-    lessons: Lessons | None  # what it learns beside labels
     console: Console
     tracked: Tracker
     kept: Kept
@@ -59,11 +53,8 @@ class Trainer:
                 splits,
                 self.config,
                 Together(bar, self.tracked),
-                device=self.device,
-                encoder=self.encoder,
+                self.setup,
                 partner=self.linear if self.config.ngrams else None,
-                unlabelled=self.unlabelled,
-                lessons=self.lessons,
                 keeper=self.kept.first,
                 stopped=stopped,
                 keep_best=lambda: self._ask(bar),
@@ -98,12 +89,9 @@ class Trainer:
             first,
             judged,
             self.config,
+            self.setup,
             self._listen,
-            device=self.device,
-            encoder=self.encoder,
             linear=self.linear if self.config.ngrams else None,
-            unlabelled=self.unlabelled,
-            lessons=self.lessons,
             keeper=self.kept.folds,
             stopped=stopped,
         )
@@ -123,11 +111,8 @@ class Trainer:
                 whole,
                 self.config,
                 Together(bar, LaterTracker(self.tracked, "refit")),
-                device=self.device,
-                encoder=self.encoder,
+                self.setup,
                 linear=self.linear,
-                unlabelled=self.unlabelled,
-                lessons=self.lessons,
                 keeper=self.kept.again,
                 stopped=stopped,
                 chosen=chosen,

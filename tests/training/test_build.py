@@ -30,7 +30,7 @@ def test_rare_labels_have_thresholds_of_their_own(tmp_path: Path, settings: tupl
     chosen = config.load("debug", [*QUICK, *settings])
     splits = data.split(data.read(write_rows(tmp_path, "rows.jsonl", skewed()), Columns()), chosen)
     partner = rival.fit(splits, chosen)
-    built = build.build(splits, chosen, Silent(), device=torch.device("cpu"), partner=partner)
+    built = build.build(splits, chosen, Silent(), build.Setup(torch.device("cpu")), partner=partner)
     thresholds = built.classifier.calibration.thresholds
     assert (thresholds is not None) == has
     if thresholds is not None:

@@ -83,12 +83,12 @@ def linear(splits: Splits, settings: TrainingConfig) -> Rival:
 
 @pytest.fixture(scope="module")
 def first(splits: Splits, settings: TrainingConfig, linear: Rival) -> Built:
-    return build.build(splits, settings, Silent(), device=CPU, partner=linear)
+    return build.build(splits, settings, Silent(), build.Setup(CPU), partner=linear)
 
 
 @pytest.fixture(scope="module")
 def chosen(first: Built, whole: Splits, settings: TrainingConfig, linear: Rival) -> Chosen:
-    return folds.choose(first, whole, settings, unheard, device=CPU, linear=linear)
+    return folds.choose(first, whole, settings, build.Setup(CPU), unheard, linear=linear)
 
 
 def test_every_row_counts_once(chosen: Chosen, whole: Splits, settings: TrainingConfig, first: Built) -> None:
@@ -96,7 +96,7 @@ def test_every_row_counts_once(chosen: Chosen, whole: Splits, settings: Training
     assert chosen.calibration.rows == len(whole.train)
     assert chosen.calibration.rows > first.classifier.calibration.rows
     copies = replace(whole, train=data.joined([whole.train, *[whole.train.take([0])] * 9]))
-    again = folds.choose(first, copies, settings, unheard, device=CPU)
+    again = folds.choose(first, copies, settings, build.Setup(CPU), unheard)
     assert again.calibration.rows == len(whole.train)
 
 
@@ -107,10 +107,10 @@ def test_what_answers_a_row_hasnt_learnt_from_it(settings: TrainingConfig, tmp_p
     known = data.split(data.read(path, Columns()), hearty)
     whole = folds.whole(data.whole(known, hearty), hearty)
     assert whole is not None
-    first = build.build(known, hearty, Silent(), device=CPU)
+    first = build.build(known, hearty, Silent(), build.Setup(CPU))
     by_heart = replace(first, fitted=replace(first.fitted, epochs=[replace(first.fitted.epochs[-1], best=True)]))
     memory = Memory(due_every=1_000_000)
-    folds.choose(by_heart, whole, hearty, unheard, device=CPU, keeper=memory)
+    folds.choose(by_heart, whole, hearty, build.Setup(CPU), unheard, keeper=memory)
     found_NC = np.concatenate([answers.logits_NC for answers in folds.FoldKeeper(memory).done])
     fold_N = data.folds(whole.train, hearty.seed, count=folds.FOLDS)
     targets_N = np.array(["b" in labels for labels in whole.train.labels])[np.argsort(fold_N, kind="stable")]
@@ -123,11 +123,11 @@ def test_the_mixture_and_calibration_are_served(
     """By the classifier of all rows, whose logits are the mixture of what the two say."""
     factors = mixture.Mixture(network=0.5, linear=0.25, bias=0.0, gain=0.1)
     mixed = replace(chosen, mixture=factors)
-    found = refit.refit(first, whole, settings, Silent(), device=CPU, linear=linear, chosen=mixed)
+    found = refit.refit(first, whole, settings, Silent(), build.Setup(CPU), linear=linear, chosen=mixed)
     assert found.built.mixture == factors
     assert found.built.classifier.calibration == chosen.calibration
     assert found.document()["in_folds"] is True
-    alone = refit.refit(first, whole, settings, Silent(), device=CPU, chosen=replace(chosen, mixture=None)).built
+    alone = refit.refit(first, whole, settings, Silent(), build.Setup(CPU), chosen=replace(chosen, mixture=None)).built
     texts = whole.train.texts[:20]
     network_NC = alone.classifier.logits(alone.classifier.encode(texts))
     assert found.rival is not None
@@ -151,12 +151,12 @@ def test_it_comes_to_the_same_after_a_break(
         return False
 
     with pytest.raises(Killed):
-        folds.choose(first, whole, settings, unheard, device=CPU, linear=linear, keeper=memory, stopped=kill)
+        folds.choose(first, whole, settings, build.Setup(CPU), unheard, linear=linear, keeper=memory, stopped=kill)
     torch.manual_seed(99)
     told = []
     for _ in range(2):  # the second time it is done at once
         heard = Heard()
-        again = folds.choose(first, whole, settings, heard.fold, device=CPU, linear=linear, keeper=memory)
+        again = folds.choose(first, whole, settings, build.Setup(CPU), heard.fold, linear=linear, keeper=memory)
         assert again == chosen
         told.append(heard.done + heard.steps)
     assert heard.steps == 0
@@ -192,7 +192,9 @@ def test_a_label_of_one_text_is_learnt_by_all(first: Built, whole: Splits, setti
     """And not asked: the rest of its fold wouldn't know of it."""
     rare = Examples(["the same", "The same!"], [("c",), ("c",)], "single-label")
     more = replace(whole, train=data.joined([whole.train, rare]), labels=[*whole.labels, "c"])
-    chosen = folds.choose(first, more, settings.model_copy(update={"class_weight": "balanced"}), unheard, device=CPU)
+    chosen = folds.choose(
+        first, more, settings.model_copy(update={"class_weight": "balanced"}), build.Setup(CPU), unheard
+    )
     assert chosen.calibration.rows == len(whole.train)
 
 
@@ -201,14 +203,14 @@ def test_no_teacher_tells_of_what_is_asked(settings: TrainingConfig, tmp_path: P
     known = data.split(data.read(write_rows(tmp_path, "rows.jsonl", rows(150, told=0.0)), Columns()), settings)
     whole = data.whole(known, settings)
     assert whole is not None
-    first = build.build(known, settings, Silent(), device=CPU)
+    first = build.build(known, settings, Silent(), build.Setup(CPU))
     epochs = [replace(first.fitted.epochs[-1], epoch=40, best=True)]
     by_heart = replace(first, fitted=replace(first.fitted, epochs=epochs, planned=40))
     texts = [*whole.train.texts, *(text.upper() for text in whole.train.texts)]
     answers_NC = np.array([["a" in labels, "b" in labels] for labels in whole.train.labels * 2], dtype=np.float32)
     lessons = Lessons(texts[len(whole.train) :], {text: n for n, text in enumerate(texts)}, answers_NC)
     memory = Memory(due_every=1_000_000)
-    folds.choose(by_heart, whole, settings, unheard, device=CPU, lessons=lessons, keeper=memory)
+    folds.choose(by_heart, whole, settings, build.Setup(CPU, lessons=lessons), unheard, keeper=memory)
     found_NC = np.concatenate([answers.logits_NC for answers in folds.FoldKeeper(memory).done])
     fold_N = data.folds(whole.train, settings.seed, count=folds.FOLDS)
     targets_N = answers_NC[np.argsort(fold_N, kind="stable")].argmax(axis=1)

@@ -76,7 +76,7 @@ def linear(splits: Splits, settings: TrainingConfig) -> Rival:
 @pytest.fixture(scope="module")
 def first(splits: Splits, settings: TrainingConfig, linear: Rival) -> Built:
     """By which all is chosen; a mixture of its own is put in, whatever helps on these few rows."""
-    built = build.build(splits, settings, Silent(), device=CPU)
+    built = build.build(splits, settings, Silent(), build.Setup(CPU))
     return replace(built, mixture=Mixture(network=0.5, linear=0.25, bias=0.125, gain=0.1))
 
 
@@ -100,7 +100,7 @@ def test_it_learns_from_all_rows_but_test(
     first: Built, splits: Splits, whole: Splits, settings: TrainingConfig, linear: Rival
 ) -> None:
     """Each row's own word is in the vocabulary and among the n-grams, but for those of test."""
-    found = refit.refit(first, whole, settings, Silent(), device=CPU, linear=linear)
+    found = refit.refit(first, whole, settings, Silent(), build.Setup(CPU), linear=linear)
     assert splits.test is not None
     vocabulary = tokenizers.Tokenizer.from_str(found.built.tokenizer).get_vocab()
     own = {name: {text.split()[1] for text in part.texts} for name, part in splits.parts.items()}
@@ -116,7 +116,7 @@ def test_mixture_and_calibration_are_those_that_were_chosen(
     first: Built, whole: Splits, settings: TrainingConfig, linear: Rival
 ) -> None:
     """Nothing is left to choose them by. The n-grams that are mixed in are those of all rows."""
-    found = refit.refit(first, whole, settings, Silent(), device=CPU, linear=linear).built
+    found = refit.refit(first, whole, settings, Silent(), build.Setup(CPU), linear=linear).built
     assert found.mixture == first.mixture
     assert found.classifier.calibration == first.classifier.calibration
     assert first.classifier.calibration.temperature != 1.0
@@ -131,7 +131,7 @@ def test_a_search_counts_with_what_all_rows_bring(
 ) -> None:
     """Its largest n-gram part and its cost are an upper bound of the refitted classifier's."""
     ngrams = budget.largest_ngrams(splits, settings)
-    found = refit.refit(first, whole, settings, Silent(), device=CPU, linear=linear).built
+    found = refit.refit(first, whole, settings, Silent(), build.Setup(CPU), linear=linear).built
     assert found.ngrams is not None
     assert len(ngrams.to_bytes()) >= len(found.ngrams.to_bytes())
     parts = (found.weights, found.graph, found.tokenizer.encode(), found.ngrams.to_bytes())
@@ -143,7 +143,7 @@ def test_it_ends_in_the_same_weights_after_a_break(
     first: Built, whole: Splits, settings: TrainingConfig, at: int
 ) -> None:
     """Killed at a step, in mid-epoch or at an epoch's end, and taken up with other random numbers."""
-    undisturbed = refit.refit(first, whole, settings, Silent(), device=CPU).built.weights
+    undisturbed = refit.refit(first, whole, settings, Silent(), build.Setup(CPU)).built.weights
     memory, steps = Memory(due_every=4), itertools.count(1)
 
     def kill() -> bool:
@@ -152,10 +152,10 @@ def test_it_ends_in_the_same_weights_after_a_break(
         return False
 
     with pytest.raises(Killed):
-        refit.refit(first, whole, settings, Silent(), device=CPU, keeper=memory, stopped=kill)
+        refit.refit(first, whole, settings, Silent(), build.Setup(CPU), keeper=memory, stopped=kill)
     torch.manual_seed(99)
     for _ in range(2):  # the second time it is done at once
-        again = refit.refit(first, whole, settings, Silent(), device=CPU, keeper=memory)
+        again = refit.refit(first, whole, settings, Silent(), build.Setup(CPU), keeper=memory)
         assert again.built.weights == undisturbed
 
 

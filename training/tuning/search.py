@@ -13,7 +13,7 @@ from rich.console import Console
 from model.errors import ModelError
 from model.ngrams import Ngrams
 from training import data, evaluate, folds, loop, place, rival
-from training.build import Built
+from training.build import Built, Setup
 from training.config import TrainingConfig
 from training.data import Splits
 from training.errors import ConfigError, TrainingError
@@ -72,8 +72,8 @@ class Builder(Protocol):
         splits: Splits,
         config: TrainingConfig,
         progress: loop.Progress,
+        setup: Setup,
         *,
-        device: torch.device,
         stopped: Callable[[], bool],
     ) -> Built: ...
 
@@ -94,7 +94,8 @@ class Search:
         builder: Builder,
     ) -> None:
         self._splits = splits
-        self._again = _again(splits, kept.base)
+        self._whole = data.whole(splits, kept.base)
+        self._again = _again(splits, self._whole, kept.base)
         self._kept = kept
         self._limits = limits
         self._ngrams = ngrams
@@ -187,7 +188,7 @@ class Search:
             row.state = trials.OVER
             return
         watch = Watch(trial, row, self._clock, self._fits)
-        built = self._builder(self._splits, config, watch, device=self._device, stopped=stopped)
+        built = self._builder(self._splits, config, watch, Setup(self._device), stopped=stopped)
         best = built.fitted.best
         watch.fill()
         self._shares.append(watch.share)
@@ -298,11 +299,10 @@ class Watch:
         return len(passed) > 0
 
 
-def _again(splits: Splits, config: TrainingConfig) -> float:
+def _again(splits: Splits, whole: Splits | None, config: TrainingConfig) -> float:
     """What the trainings after the first one take, as a share of it: they have more rows, and no more epochs. In folds
     each row is learnt from in all but one of them. It reads all texts.
     """
-    whole = data.whole(splits, config)
     if whole is None:
         return 0.0
     trainings = 1 if folds.whole(whole, config) is None else folds.FOLDS

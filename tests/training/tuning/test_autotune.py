@@ -61,7 +61,7 @@ def base() -> TrainingConfig:
 def built(rows: Path, base: TrainingConfig) -> Built:
     """A classifier for builders that don't build."""
     splits = data.split(data.read(rows, Columns()), base)
-    return build.build(splits, base, Silent(), device=torch.device("cpu"))
+    return build.build(splits, base, Silent(), build.Setup(torch.device("cpu")))
 
 
 class Builder:
@@ -77,8 +77,8 @@ class Builder:
         splits: data.Splits,
         config: TrainingConfig,
         progress: loop.Progress,
+        setup: build.Setup,
         *,
-        device: torch.device,
         stopped: Callable[[], bool],
     ) -> Built:
         self.configs.append(config)

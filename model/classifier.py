@@ -69,11 +69,20 @@ class Classifier:
 
     def encode(self, texts: Sequence[str], *, truncate: bool = True) -> list[Row]:
         """Each text, read. Raises: TextError if one would have to be cut and `truncate` is false."""
-        tokens = self._tokenization.encode(texts, truncate=truncate)
+        rows = self._rows(texts)
+        for index, row in enumerate(rows):
+            if row.tokens.truncated and not truncate:
+                raise self.too_long(index)
+        return rows
+
+    def _rows(self, texts: Sequence[str]) -> list[Row]:
+        tokens = self._tokenization.encode(texts)
         if self._ngrams is None:
             return [Row(found) for found in tokens]
-        ngrams_NC = self._ngrams.logits(texts)
-        return [Row(found, ngrams_C) for found, ngrams_C in zip(tokens, ngrams_NC, strict=True)]
+        # What either part didn't read is cut.
+        cut = [found.truncated or self._ngrams.cuts(text) for found, text in zip(tokens, texts, strict=True)]
+        known = zip(tokens, cut, self._ngrams.logits(texts), strict=True)
+        return [Row(Tokens(found.ids, its_cut), ngrams_C) for found, its_cut, ngrams_C in known]
 
     def score(self, rows: Sequence[Row], *, batch_tokens: int = BATCH_TOKENS) -> Floats:
         """Calibrated probabilities (N, C) of tokenized rows, in their order, whatever their lengths."""
@@ -115,4 +124,9 @@ class Classifier:
 
     def too_long(self, index: int) -> TextError:
         """What is wrong with the text of that number, which would have to be cut."""
-        return self._tokenization.too_long(index)
+        limits = [self._tokenization.max_characters, *([self._ngrams.characters] if self._ngrams is not None else [])]
+        return TextError(
+            f"text {index} is longer than the {self.config.max_tokens:,} tokens (or {min(limits):,} characters) that "
+            "are read",
+            index=index,
+        )

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import tokenizers
 
-from model.errors import BundleError, TextError
+from model.errors import BundleError
 from model.words import Words
 
 PAD = 0
@@ -71,20 +71,18 @@ class Tokenization:
     def to_json(self) -> str:
         return str(self._tokenizer.to_str())
 
-    def encode(self, texts: Sequence[str], *, truncate: bool = True) -> list[Tokens]:
-        """Token ids of each text, at most `max_tokens` of them.
+    @property
+    def max_characters(self) -> int:
+        """So many of a text are looked at."""
+        return self.max_tokens * CHARACTERS_PER_TOKEN
 
-        Raises: TextError for the first text that would have to be cut, when `truncate` is false.
-        """
-        limit = self.max_tokens * CHARACTERS_PER_TOKEN
+    def encode(self, texts: Sequence[str]) -> list[Tokens]:
+        """Token ids of each text, at most `max_tokens` of them."""
+        limit = self.max_characters
         # White space is no token: runs of it must not push words out of a long text.
         texts = [text if len(text) <= limit else " ".join(text.split()) for text in texts]
         found = self._ids([text[:limit] for text in texts])
-        rows = [self._tokens(ids, cut=len(text) > limit) for ids, text in zip(found, texts, strict=True)]
-        for index, row in enumerate(rows):
-            if row.truncated and not truncate:
-                raise self.too_long(index)
-        return rows
+        return [self._tokens(ids, cut=len(text) > limit) for ids, text in zip(found, texts, strict=True)]
 
     def _ids(self, texts: Sequence[str]) -> list[list[int]]:
         """The pipeline's ids: of plain texts by their words, the same in less time."""
@@ -97,11 +95,3 @@ class Tokenization:
     def _tokens(self, ids: list[int], *, cut: bool) -> Tokens:
         kept = np.asarray(ids[: self.max_tokens] or [UNKNOWN], dtype=np.int64)
         return Tokens(ids=kept, truncated=cut or len(ids) > self.max_tokens)
-
-    def too_long(self, index: int) -> TextError:
-        """What is wrong with the text of that number, which would have to be cut."""
-        return TextError(
-            f"text {index} is longer than the {self.max_tokens:,} tokens (or "
-            f"{self.max_tokens * CHARACTERS_PER_TOKEN:,} characters) that are read",
-            index=index,
-        )

@@ -2,7 +2,7 @@
 
 import pytest
 
-from model.errors import BundleError, TextError
+from model.errors import BundleError
 from model.tokenization import CHARACTERS_PER_TOKEN, MANY, PARALLEL, UNKNOWN, Tokenization
 from training import tokenizer
 from training.config import TrainingConfig
@@ -20,13 +20,6 @@ def test_a_long_text_is_cut_and_says_so(tokenization: Tokenization) -> None:
     kept, cut = tokenization.encode(["the film was good", "the film was not good"])
     assert (len(kept.ids), kept.truncated) == (4, False)
     assert (len(cut.ids), cut.truncated) == (4, True)
-
-
-def test_a_text_is_refused_rather_than_cut(tokenization: Tokenization) -> None:
-    """Without `truncate`, the error names the text and the limit."""
-    with pytest.raises(TextError, match=r"text 1 is longer than the 4 tokens") as caught:
-        tokenization.encode(["good", "the film was not good"], truncate=False)
-    assert caught.value.index == 1
 
 
 def test_a_huge_text_is_cut_before_it_is_tokenized(tokenization: Tokenization) -> None:

@@ -79,13 +79,14 @@ EXPOSE 8000
 USER 10001:10001
 # http.client rather than urllib.request: a container is often handed http_proxy, which must not see this.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
-    CMD ["python", "-c", "import http.client, os, sys; c = http.client.HTTPConnection('localhost', os.environ['LEMBRA_PORT'], timeout=4); c.request('GET', '/health/ready'); sys.exit(c.getresponse().status != 200)"]
+    CMD ["python", "-c", "import http.client, os, sys; c = http.client.HTTPConnection('localhost', os.environ['LEMBRA_PORT'] or '8000', timeout=4); c.request('GET', '/health/ready'); sys.exit(c.getresponse().status != 200)"]
 # No shell in between: SIGTERM must reach the server, which then answers what it has admitted and exits 0.
 ENTRYPOINT ["python", "-m", "app"]
 
 
 FROM base AS train
 COPY --from=dependencies-train /opt/venv /opt/venv
+COPY --from=code /srv/app app
 COPY --from=code /srv/model model
 COPY --from=code /srv/training training
 COPY --from=code /srv/cli.py cli.py

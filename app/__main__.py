@@ -20,6 +20,7 @@ from model.engine import cores, cuda_is_here
 
 # A folder in memory.
 MEMORY = "/dev/shm"
+SILENT_S = 60
 
 
 def serve() -> None:
@@ -39,6 +40,8 @@ def serve() -> None:
 
     signal.signal(signal.SIGTERM, ended)
     signal.signal(signal.SIGINT, ended)
+    # A terminal that is closed. Of several processes the supervisor has the signal: it replaces them one by one.
+    signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
     workers = processes(chosen)
     config = uvicorn.Config(
         "app.main:app",
@@ -52,6 +55,8 @@ def serve() -> None:
         server_header=False,
         # A client that never ends its request must not keep the process from ending.
         timeout_graceful_shutdown=math.ceil(chosen.deadline_s),
+        # Of several processes one that is silent for longer is replaced; one that starts may load bundles for as long.
+        timeout_worker_healthcheck=SILENT_S,
     )
     if workers == 1:
         uvicorn.Server(config).run()
@@ -78,10 +83,20 @@ def _run_processes(config: uvicorn.Config, *, threads: int) -> None:
         sys.stderr.write(f"error: several processes share their metrics in a folder, and there is no place: {error}\n")
         raise SystemExit(STARTUP_FAILURE) from None
     with folder as os.environ[FOLDER]:
-        supervisor = Multiprocess(config, sockets=[config.bind_socket()])
+        supervisor = _Supervisor(config, sockets=[config.bind_socket()])
         supervisor.run()
     if any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes):
         raise SystemExit(STARTUP_FAILURE)
+
+
+class _Supervisor(Multiprocess):
+    """uvicorn's, which keeps its own hold of the socket to the end: clients would wait on it for nobody."""
+
+    def terminate_all(self) -> None:
+        """End the processes, and take no more connections."""
+        super().terminate_all()
+        for listening in self.sockets:
+            listening.close()
 
 
 LOGGING = {

@@ -218,7 +218,12 @@ class Batcher:
                 self._arrived.clear()
             if not self._requests:
                 return
-            self._round()
+            try:
+                self._round()
+            except Exception:  # of ours: those at hand are told so, and whoever comes then is served
+                logger.exception("model %s: a round of the engine failed", self._name)
+                self._post(self._fail, self._requests, lambda: EngineFailed("the engine failed at this request"))
+                self._requests, self._computing_since = [], None
 
     def _round(self) -> None:
         """One batch of what waits. A method, so that nothing of it is held while the next is waited for."""

@@ -26,6 +26,8 @@ from starlette.exceptions import HTTPException
 
 logger = logging.getLogger("lembra")
 
+PROBLEM = "application/problem+json"
+
 
 class SettingsError(Exception):
     """The server can't start with these settings."""
@@ -109,7 +111,7 @@ def problem(
     if errors:
         body["errors"] = errors
     # Escaped to ASCII: what a client sent comes back whole, even where it is no character.
-    return Response(json.dumps(body), status, headers, media_type="application/problem+json")
+    return Response(json.dumps(body), status, headers, media_type=PROBLEM)
 
 
 def answer(instance: str, error: AppError) -> Response:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from copy import copy
 from functools import lru_cache, partial
+from typing import Any
 
 from fastapi import FastAPI
 from starlette.requests import Request
@@ -21,7 +22,7 @@ from starlette.types import Receive, Scope, Send
 from app import classify, routes
 from app.batcher import LONGEST_RETRY_S
 from app.classify import State, Work
-from app.errors import AppError, Overloaded, answer, unexpected
+from app.errors import PROBLEM, AppError, Overloaded, answer, unexpected
 from app.protocol import Headers, Reply
 from app.routes import CLASSIFY, CLIENT_LEFT, CLOSE, JSON, MOST_DIGITS, is_json
 from model.classifier import Prediction
@@ -34,6 +35,15 @@ HEAD_OF_200 = b"content-length: %d\r\ncontent-type: " + JSON.encode() + b"\r\n"
 
 class Gate(FastAPI):
     """FastAPI, but for requests to classify: these take none of its layers, nor any middleware that is added to it."""
+
+    def openapi(self) -> dict[str, Any]:
+        """FastAPI's, which knows one type of content for all answers of a road, with errors as what they are."""
+        found = super().openapi()
+        roads = (road for methods in found["paths"].values() for road in methods.values())
+        for status, answered in (pair for road in roads for pair in road["responses"].items()):
+            if int(status) >= 400 and JSON in answered.get("content", {}):
+                answered["content"] = {PROBLEM: answered["content"][JSON]}
+        return found
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer it, or pass it on."""
@@ -57,6 +67,11 @@ class ClassifyDesk:
 
     def __init__(self, state: State) -> None:
         self._state = state
+
+    @property
+    def closing(self) -> bool:
+        """Whether the server will end soon."""
+        return self._state.draining
 
     def refuse(self, method: bytes, target: bytes, headers: Headers) -> tuple[bytes, bytes] | None:
         """`refused`, as headers and body. None for all else: other roads, and where the connection would end."""

@@ -32,6 +32,7 @@ from app.schemas import ModelCard
 from app.settings import Settings
 from model.bundle import Bundle
 from model.errors import BundleError, ModelError
+from model.files import MANIFEST
 
 logger = logging.getLogger("lembra")
 
@@ -40,6 +41,8 @@ USUAL_DEFAULT = "sentiment-en"
 # The event loop and the engine's thread take turns on the interpreter: after so long one that has it must let the other
 # have it. At Python's own 5 ms an engine waits for as long whenever it has computed beside a busy loop.
 SWITCH_S = 0.0005
+# The root of a volume has one, which is no bundle.
+LOST_AND_FOUND = "lost+found"
 DESCRIPTION = "Text classification with an LSTM of your own. Errors are RFC 9457 problem details."
 
 
@@ -105,14 +108,18 @@ def bundle_paths(folder: Path) -> list[Path]:
     folder = folder.absolute()
     if not folder.is_dir():
         raise BundleError(f"{folder} is no directory (LEMBRA_BUNDLES)")
-    if (folder / "manifest.json").exists():
+    if (folder / MANIFEST).exists():
         return [folder]
     # A folder without a manifest is a damaged bundle, and is refused as one, rather than passed over. A hidden one is
     # being written.
-    paths = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    paths = sorted(path for path in folder.iterdir() if path.is_dir() and not _is_passed_over(path.name))
     if not paths:
         raise BundleError(f"{folder} holds no bundle (LEMBRA_BUNDLES); `lembra train --out {folder}/NAME` makes one")
     return paths
+
+
+def _is_passed_over(name: str) -> bool:
+    return name.startswith(".") or name == LOST_AND_FOUND
 
 
 def choose_default(names: list[str], wanted: str | None) -> str | None:

@@ -16,6 +16,7 @@ from typing import TypeAlias
 
 import httptools
 from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.flow_control import CLOSE_HEADER
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 DESK = "lembra.desk"
@@ -26,6 +27,10 @@ Reply: TypeAlias = Callable[[int, bytes, bytes], None]  # a status, its headers,
 
 class Desk(typing.Protocol):
     """What may answer instead of the application. Its answers tell their length, and don't end the connection."""
+
+    @property
+    def closing(self) -> bool:
+        """Whether the server will end soon: then each answer tells that its connection ends with it."""
 
     def refuse(self, method: bytes, target: bytes, headers: Headers) -> tuple[bytes, bytes] | None:
         """None, or the headers and the body of a 429. Only for requests whose headers tell the length of their body:
@@ -48,6 +53,8 @@ MOST_HEAD = 64 * 1024
 MOST_AHEAD = 32
 # A body for the desk that takes longer is the application's, which has a deadline for it.
 BODY_S = 0.05
+# For a head, the first one from when the connection was made: who says nothing would hold a socket for ever.
+HEAD_S = 30.0
 
 
 class Protocol(HttpToolsProtocol):
@@ -64,6 +71,12 @@ class Protocol(HttpToolsProtocol):
     _refused = False  # this message, whose body is passed over
     _refusals = 0  # in this turn of the loop
     _has_refused = False  # any message
+    _head_until: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn's own
+        """uvicorn's, and a bound to how long the first head may take."""
+        super().connection_made(transport)
+        self._bound_the_head()
 
     def data_received(self, data: bytes) -> None:
         """A piece of the stream; what can't be read is answered with 400, and ends the connection."""
@@ -80,6 +93,8 @@ class Protocol(HttpToolsProtocol):
                 self.send_400_response(f"No HTTP/1.1 request, or more than {MOST_HEAD:,} bytes of headers.")
             return
         self._bound_the_wait()
+        if self._in_head:
+            self._bound_the_head()
         answered = self._running.response_complete if self._running else self._has_refused
         if answered and not self.transport.is_closing():
             # What was sent after the answer is no request yet; uvicorn would wait for the rest for ever.
@@ -90,6 +105,7 @@ class Protocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the request that is being answered, which uvicorn does only where none came behind it."""
         super().connection_lost(exc)
+        self._bound_no_head()
         self.pipeline.clear()
         if self._running and not self._running.response_complete:
             self._running.disconnected = True
@@ -109,6 +125,9 @@ class Protocol(HttpToolsProtocol):
         """
         self._running, self._begun = cycle, time.perf_counter()
         desk: Desk | None = self.app_state.get(DESK)
+        if desk is not None and desk.closing:
+            cycle.keep_alive = False
+            cycle.scope["headers"] = [*cycle.scope["headers"], CLOSE_HEADER]  # by which uvicorn tells so too
         method, path, headers = cycle.scope["method"].encode(), cycle.scope["raw_path"], list(cycle.scope["headers"])
         # Where answers aren't read, none is written: the application waits. And uvicorn may have another one for it.
         if desk is None or self.flow.write_paused or app is not self.app or not desk.takes(method, path, headers):
@@ -193,6 +212,7 @@ class Protocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._told()
+        self._bound_no_head()
         self._in_head = False
         if len(self.pipeline) >= MOST_AHEAD:
             raise ValueError(f"more than {MOST_AHEAD} requests ahead of their answers")
@@ -219,7 +239,9 @@ class Protocol(HttpToolsProtocol):
         desk: Desk | None = self.app_state.get(DESK)
         busy = self._running is not None and not self._running.response_complete
         goes_on = self.parser.get_http_version() == "1.1" and self.parser.should_keep_alive()
-        if desk is None or busy or self.flow.write_paused or not goes_on or self._refusals >= MOST_AHEAD:
+        if desk is None or desk.closing or busy or self.flow.write_paused or not goes_on:
+            return False
+        if self._refusals >= MOST_AHEAD:
             return False
         if (made := desk.refuse(self.parser.get_method(), self.url, self.headers)) is None:
             return False
@@ -233,6 +255,15 @@ class Protocol(HttpToolsProtocol):
 
     def _next_turn(self) -> None:
         self._refusals = 0
+
+    def _bound_the_head(self) -> None:
+        if not self._head_until:
+            self._head_until = self.loop.call_later(HEAD_S, self.transport.close)
+
+    def _bound_no_head(self) -> None:
+        if self._head_until:
+            self._head_until.cancel()
+            self._head_until = None
 
     def _told(self) -> None:
         self._silent = 0

@@ -11,9 +11,8 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.requests import ClientDisconnect
 
 from app.classify import State, begin, finish
-from app.errors import AppError, BodyTooLarge, BodyTooSlow, UnsupportedType, problem
+from app.errors import AppError, BodyTooLarge, BodyTooSlow, Overloaded, UnsupportedType, problem
 from app.schemas import ClassifyRequest, ClassifyResponse, Health, ModelList, Problem
-from app.settings import Settings
 
 CLASSIFY = "/classify"
 JSON = "application/json"
@@ -21,6 +20,8 @@ CLIENT_LEFT = 499  # nginx's word for it
 PAGE = Path(__file__).parent / "page"
 # Of a length that is announced; Python refuses to read thousands of them, which may be zeros.
 MOST_DIGITS = 20
+# So many of the largest may be in memory before they are requests: a slow client holds its own for the deadline.
+BODIES = 16
 CLOSE = {"Connection": "close"}  # the rest of a body that was not read is still on it
 
 router = APIRouter()
@@ -31,7 +32,7 @@ class ClientLeft(Exception):
 
 
 ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {"model": Problem, "description": text, "content": {"application/problem+json": {}}}
+    status: {"model": Problem, "description": text}
     for status, text in (
         (400, "The body isn't JSON, or isn't UTF-8"),
         (404, "No such model is served"),
@@ -56,7 +57,7 @@ async def classify(request: Request) -> Response:
     started = time.perf_counter()
     status = CLIENT_LEFT
     try:
-        content = await read_body(request, state.settings)
+        content = await read_body(request, state)
         work = begin(state, content, spent_s=time.perf_counter() - started)
         await unless_client_leaves(request, work.predictions)
         answer = await asyncio.to_thread(finish, work) if work.is_large else finish(work)
@@ -112,29 +113,45 @@ async def page() -> FileResponse:
     return FileResponse(PAGE / "index.html")
 
 
-async def read_body(request: Request, settings: Settings) -> bytes:
-    """The body, never more than the limit of it. Raises: UnsupportedType, BodyTooLarge, BodyTooSlow."""
+async def read_body(request: Request, state: State) -> bytes:
+    """The body, never more than the limit of it. Raises: UnsupportedType, BodyTooLarge, BodyTooSlow, Overloaded."""
+    deadline_s = state.settings.deadline_s
     kind = request.headers.get("content-type", "")
     if not is_json(kind):
         raise UnsupportedType(f"content-type is {_media_type(kind) or 'missing'!r}; it must be {JSON!r}", headers=CLOSE)
     try:
-        async with asyncio.timeout(settings.deadline_s):
-            return await _receive(request, limit=settings.max_body_bytes)
+        async with asyncio.timeout(deadline_s):
+            return await _receive(request, state)
     except TimeoutError:
-        raise BodyTooSlow(f"no whole body within the deadline of {settings.deadline_s:g} s", headers=CLOSE) from None
+        raise BodyTooSlow(f"no whole body within the deadline of {deadline_s:g} s", headers=CLOSE) from None
 
 
-async def _receive(request: Request, *, limit: int) -> bytes:
+async def _receive(request: Request, state: State) -> bytes:
+    limit = state.settings.max_body_bytes
     header = request.headers.get("content-length", "0")
     announced, body = int(header) if header.isdecimal() and len(header) <= MOST_DIGITS else 0, bytearray()
     if announced <= limit:
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > limit:
-                break
+        try:
+            async for chunk in request.stream():
+                body += chunk
+                state.arriving_bytes += len(chunk)
+                _check_arriving(state)
+                if len(body) > limit:
+                    break
+        finally:
+            state.arriving_bytes -= len(body)
     if (size := max(announced, len(body))) > limit:
         raise BodyTooLarge(f"the body has at least {size:,} bytes; the limit is {limit:,}", headers=CLOSE)
     return bytes(body)
+
+
+def _check_arriving(state: State) -> None:
+    most = BODIES * state.settings.max_body_bytes
+    if state.arriving_bytes > most:
+        raise Overloaded(
+            f"bodies of {state.arriving_bytes:,} bytes are arriving; the limit is {most:,}: retry in 1 s",
+            headers={"Retry-After": "1", **CLOSE},
+        )
 
 
 def is_json(content_type: str) -> bool:

@@ -177,7 +177,7 @@ def _read_manifest(path: Path, *, newest: int) -> Manifest:
     data = _read(file)
     try:
         number = json.loads(data)["format"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise BundleError(f"{file} is no manifest: {error!r}") from error
     if isinstance(number, int) and number > newest:
         raise BundleError(f"{file} has format {number}; this version of lembra reads formats up to {newest}")

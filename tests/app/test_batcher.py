@@ -447,6 +447,25 @@ async def test_what_comes_in_the_turn_of_the_end_is_answered_still() -> None:
             await late
 
 
+class Forgetful(Classifier):
+    """The tiny classifier, which makes a row too few where a text says so: nobody expects that."""
+
+    def encode(self, texts: Sequence[str], *, truncate: bool = True) -> list[Row]:
+        rows = super().encode(texts, truncate=truncate)
+        return rows[:-1] if B in texts else rows
+
+
+async def test_a_fault_that_nobody_expected_is_not_the_end_of_the_engine() -> None:
+    """Whoever waits is told so, and the next is served."""
+    engine = FakeEngine()
+    classifier = Forgetful(tiny.CONFIG, tiny.tokenization(), engine, Calibration())
+    async with serving(engine, classifier=classifier) as batcher:
+        (failed,) = await outcomes(batcher.submit([A, B]))
+        assert batcher.alive
+        assert len(await batcher.submit([A])) == 1
+    assert isinstance(failed, EngineFailed)
+
+
 async def test_a_dying_worker_fails_what_waits() -> None:
     """What it was computing and what is queued get an error, `alive` turns false, and later requests are refused."""
     engine = FakeEngine()

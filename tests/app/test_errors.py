@@ -1,6 +1,7 @@
 """app.errors: whatever a client sends, it gets a problem that names the thing, the value and the limit."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,12 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from app import classify, routes
+from app.errors import InvalidRequest, MalformedBody
 from model.errors import ModelError
 from tests import tiny
 from tests.app.serving import app_of, client_of
-from tests.fakes import PATIENCE_S
+from tests.fakes import PATIENCE_S, until
 
 pytestmark = pytest.mark.anyio
 
@@ -158,6 +161,77 @@ async def test_json_may_be_spelt_otherwise(client: httpx.AsyncClient, kind: str)
     """Parameters and capitals make no other type."""
     response = await client.post("/classify", content=b'{"input": "good"}', headers={"content-type": kind})
     assert response.status_code == 200
+
+
+def shaped(opening: bytes, piece: bytes, closing: bytes, *, size: int = 40_000) -> bytes:
+    """A body of about that size, made of pieces."""
+    return opening + b",".join([piece] * (size // (len(piece) + 1))) + closing
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(shaped(b'{"input":"a","model":[', b"[[[[[]]]]]", b"]}"), id="lists in lists"),
+        pytest.param(shaped(b'{"input":[', b'{"":{}}', b"]}"), id="objects"),
+        pytest.param(shaped(b'{"input":"a",', b'"k":[]', b"}"), id="fields"),
+        pytest.param(b"[" * 40_000, id="deep"),
+    ],
+)
+async def test_a_large_body_of_another_shape_is_refused_unread(body: bytes) -> None:
+    """Each value would be made first, and held the server up for seconds."""
+    with pytest.raises(InvalidRequest, match="of which `input` alone may be a list"):
+        classify.parse(body)
+
+
+@pytest.mark.parametrize(
+    "text", ["plain " * 5000, 'a "quoted" \\ and [bracketed] {text}, ' * 800, "\u00e9\U0001f600\n\t" * 5000]
+)
+@pytest.mark.parametrize("ascii_only", [True, False])
+async def test_a_large_body_of_a_request_is_read(text: str, *, ascii_only: bool) -> None:
+    """Whatever is in its texts, and however it is written."""
+    for wanted in (text, [text, "", text]):
+        written = json.dumps({"input": wanted, "top_k": 2, "truncate": False}, ensure_ascii=ascii_only, indent=2)
+        assert classify.parse(written.encode()).input == wanted
+
+
+async def test_a_large_body_that_breaks_off_is_no_json() -> None:
+    """It is told so."""
+    with pytest.raises(MalformedBody, match="ends before"):
+        classify.parse(json.dumps({"input": "a" * 40_000}).encode()[:-2])
+
+
+async def test_bodies_that_arrive_have_a_bound_together(app: FastAPI, client: httpx.AsyncClient) -> None:
+    """However slowly each of them comes; there is room again when they are there."""
+    whole, beginning = json.dumps({"input": "a" * 250}).encode().ljust(4000), asyncio.Event()
+
+    async def slowly() -> AsyncIterator[bytes]:
+        yield whole[:-1]
+        await beginning.wait()
+        yield whole[-1:]
+
+    async def in_chunks() -> AsyncIterator[bytes]:
+        yield whole
+
+    headers = {**JSON, "content-length": str(len(whole))}
+    asked = [client.post("/classify", content=slowly(), headers=headers) for _ in range(routes.BODIES)]
+    slow = [asyncio.ensure_future(one) for one in asked]
+    await until(lambda: app.state.lembra.arriving_bytes > (routes.BODIES - 1) * len(whole))
+    response = await client.post("/classify", content=in_chunks(), headers=JSON)
+    check_problem(response, 429, "arriving", "64,000")
+    assert response.headers["retry-after"] == "1"
+    beginning.set()
+    assert {found.status_code for found in await asyncio.gather(*slow)} == {200}
+    await still_serves(client)
+
+
+async def test_the_document_says_of_what_type_errors_are(client: httpx.AsyncClient) -> None:
+    """As each of them is sent."""
+    found = (await client.get("/openapi.json")).json()
+    roads = [road for methods in found["paths"].values() for road in methods.values()]
+    errors = [road["responses"][status] for road in roads for status in road["responses"] if status >= "400"]
+    assert len(errors) > 5
+    for error in errors:
+        assert error["content"] == {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
 
 
 async def test_an_unknown_model_is_not_found(client: httpx.AsyncClient) -> None:

@@ -118,7 +118,7 @@ def test_a_client_that_offers_http_2_is_served(tiny_bundle: Path, tmp_path: Path
         assert connection.recv(100).startswith(b"HTTP/1.1 200")
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_ends_it_in_good_order(number: int, tiny_bundle: Path, tmp_path: Path) -> None:
     """The exit code is 0, and a request that was in flight is answered first."""
     with running(MODULE, tmp_path, LEMBRA_BUNDLES=tiny_bundle) as server, server.begin() as connection:
@@ -135,6 +135,21 @@ def test_sigterm_says_not_ready_before_the_socket_closes(tiny_bundle: Path, tmp_
         server.process.send_signal(signal.SIGTERM)
         assert server.get("/health/ready") == 503
         assert server.get("/classify", BODY) == 200
+
+
+def test_several_processes_that_end_take_no_more_connections(tiny_bundle: Path, tmp_path: Path) -> None:
+    """While they answer what they have, who comes is refused at once, rather than left to wait for nobody."""
+    with running(MODULE, tmp_path, LEMBRA_BUNDLES=tiny_bundle, LEMBRA_WORKERS=2) as server:
+        server.logs(r"(?s)startup complete.*startup complete")
+        with server.begin() as connection:
+            server.process.send_signal(signal.SIGTERM)
+            server.logs(r"(?s)Shutting down.*Shutting down")
+            server.logs("Waiting for child process")
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE_S)
+            connection.sendall(BODY)
+            assert connection.recv(100).startswith(b"HTTP/1.1 200")
+            assert server.process.wait(PATIENCE_S) == 0
 
 
 def test_a_client_that_never_ends_can_not_keep_it_from_ending(tiny_bundle: Path, tmp_path: Path) -> None:

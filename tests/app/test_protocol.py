@@ -9,7 +9,9 @@ import pytest
 from uvicorn import Config
 from uvicorn.server import ServerState
 
+from app import protocol
 from app.protocol import BODY_S, DESK, MOST_AHEAD, MOST_HEAD, Desk, Protocol, Reply
+from tests.fakes import until
 
 pytestmark = pytest.mark.anyio
 
@@ -231,10 +233,33 @@ async def test_a_connection_that_says_half_a_request_is_not_kept_for_ever() -> N
     assert connection.transport.closed
 
 
+@pytest.mark.parametrize("sent", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nMark: 1\r\n"])
+async def test_a_first_head_that_does_not_come_is_not_waited_for(sent: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection that says nothing, or half a head, is ended; one that has sent its head has all the time."""
+    monkeypatch.setattr(protocol, "HEAD_S", 0.05)
+    silent, asking = Connection(), Connection(answers=False)
+    if sent:
+        silent.protocol.data_received(sent)
+    asking.protocol.data_received(b"GET / HTTP/1.1\r\nMark: 1\r\n\r\n")
+    await until(lambda: silent.transport.closed)
+    assert not asking.transport.closed
+
+
+async def test_half_a_head_behind_an_answer_is_not_waited_for_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often a byte of it comes."""
+    monkeypatch.setattr(protocol, "HEAD_S", 0.05)
+    connection = Connection()
+    connection.protocol.data_received(b"GET / HTTP/1.1\r\nMark: 1\r\n\r\n")
+    await connection.answered()
+    connection.protocol.data_received(b"GET / HT")
+    await until(lambda: connection.transport.closed)
+
+
 class Doorkeeper:
     """Refuses while it is told to, with an answer of its own."""
 
     def __init__(self) -> None:
+        self.closing = False
         self.full = True
         self.asked: list[tuple[bytes, bytes, bytes]] = []
 
@@ -396,6 +421,20 @@ async def test_answers_of_desk_and_application_are_in_the_order_of_their_request
     assert connection.transport.written == b""
     await connection.answered()
     assert connection.transport.written == b"".join(DONE if path == b"desk" else OF_APPLICATION for path in paths)
+
+
+@pytest.mark.parametrize("path", [b"desk", b"else"])
+@pytest.mark.parametrize("full", [False, True])
+async def test_who_asks_a_server_that_will_end_is_told_that_the_connection_does(path: bytes, *, full: bool) -> None:
+    """By desk and application alike; nothing is refused at the head, as a refusal goes on."""
+    clerk = Clerk()
+    clerk.closing, clerk.full = True, full
+    connection = Connection(desk=clerk)
+    connection.protocol.data_received(POST % path + b"abc")
+    await until(lambda: connection.transport.closed)
+    head, _, _ = connection.transport.written.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200")
+    assert b"connection: close" in head.split(b"\r\n")
 
 
 async def test_a_flood_for_the_desk_is_cut_off() -> None:

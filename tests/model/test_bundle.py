@@ -121,6 +121,13 @@ def test_one_flipped_bit_is_refused(tiny_copy: Path, name: str, place: float) ->
         Bundle.open(tiny_copy)
 
 
+def test_a_manifest_without_a_bottom_is_refused(tiny_copy: Path) -> None:
+    """By its name, as any other damage."""
+    (tiny_copy / MANIFEST).write_bytes(b"[" * 200_000)
+    with pytest.raises(BundleError, match=f"{MANIFEST} is no manifest"):
+        Bundle.open(tiny_copy)
+
+
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("kept", [0, -1])
 def test_a_cut_file_is_refused(tiny_copy: Path, name: str, kept: int) -> None:

@@ -123,8 +123,8 @@ def test_one_flipped_bit_is_refused(tiny_copy: Path, name: str, place: float) ->
 
 def test_a_manifest_without_a_bottom_is_refused(tiny_copy: Path) -> None:
     """By its name, as any other damage."""
-    (tiny_copy / MANIFEST).write_bytes(b"[" * 200_000)
-    with pytest.raises(BundleError, match=f"{MANIFEST} is no manifest"):
+    (tiny_copy / files.MANIFEST).write_bytes(b"[" * 200_000)
+    with pytest.raises(BundleError, match=f"{files.MANIFEST} is no manifest"):
         Bundle.open(tiny_copy)
 
 

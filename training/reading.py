@@ -17,6 +17,7 @@ from typing import Any, BinaryIO, TypeAlias
 
 from model.config import Kind
 from training.errors import ConfigError, DataError
+from training.spans import Spans
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".csv", ".tsv", ".parquet")
 
@@ -244,20 +245,33 @@ def _separated(path: Path, delimiter: str) -> Iterator[tuple[int, dict[str, Any]
     # A field may be a whole document: the module's own limit of 128 KiB would refuse it. Where a quote is never closed,
     # the rest of the file would be one field.
     csv.field_size_limit(MOST_LINE_BYTES)
-    reader = csv.reader((line for _, line in _rows_lines(path)), delimiter=delimiter, strict=True)
+    lines: list[str] = []  # of the row that is being read
+    reader = csv.reader(_noted(_rows_lines(path), lines), delimiter=delimiter, strict=True)
     start = 1
     try:
         header = next(reader, None)
         if header is None:
             raise DataError(f"{path} has no rows")
         _check_header(path, header, delimiter)
+        spans = Spans(path, header, delimiter)
         start = reader.line_num + 1
+        lines.clear()
         for values in reader:
             if values:
                 yield start, _record(header, values, path, start)
+                spans.note(values, lines, start)
             start = reader.line_num + 1
+            lines.clear()
+        spans.check()
     except csv.Error as error:
         raise DataError(f"{path}, line {start}: broken CSV: {error}") from None
+
+
+def _noted(numbered: Iterable[tuple[int, str]], lines: list[str]) -> Iterator[str]:
+    """Each line, which is put into `lines` too."""
+    for _, line in numbered:
+        lines.append(line)
+        yield line
 
 
 def _check_header(path: Path, header: list[str], delimiter: str) -> None:

@@ -275,7 +275,7 @@ def check(
     text_column: TextColumn = "text",
     label_column: LabelColumn = None,
     separator: Separator = None,
-    seed: Annotated[int, typer.Option(help="fixes the folds of the search for wrong labels")] = 0,
+    seed: Annotated[int, typer.Option(help="fixes what would be held out, and the folds of the search")] = 0,
 ) -> None:
     """Look at labelled text before training: repeats, leaks, labels that look wrong.
 
@@ -285,12 +285,14 @@ def check(
         from rich.console import Console
 
         from training import data as reader
+        from training import recipe as recipes
         from training import telling
         from training.checks import check
         from training.reading import Columns
 
         parts = reader.read(data, Columns(text_column, label_column, separator))
-        found = check.check(parts, seed=seed, most=None if as_json else WORST)
+        refusal = reader.refusal(parts, recipes.load(recipes.AUTO, [], parts, seed=seed)[1])
+        found = check.check(parts, seed=seed, most=None if as_json else WORST, refusal=refusal)
         if as_json:
             print(found.model_dump_json())
         else:

@@ -128,6 +128,15 @@ def split(parts: Parts, config: TrainingConfig) -> Splits:
     return Splits(train, validation, calibration, test, labels, dropped, own_valid=parts.valid is not None)
 
 
+def refusal(parts: Parts, config: TrainingConfig) -> str | None:
+    """Why no training can begin with these settings; None where one can."""
+    try:
+        split(parts, config)
+    except DataError as error:
+        return str(error)
+    return None
+
+
 def whole(splits: Splits, config: TrainingConfig) -> Splits | None:
     """What a second training learns from: train with the validation and calibration rows that were held out of it, all
     three as they were left without repeats. None where there is none: `refit_below`.

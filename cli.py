@@ -332,7 +332,7 @@ def evaluate(
 def classify(
     bundle: Bundle,
     file: Annotated[
-        str, typer.Argument(help="jsonl(.gz), csv, tsv or parquet; any other file, and -, has a text a line")
+        str, typer.Argument(help="jsonl(.gz), csv, tsv or parquet; a file of plain text, and -, has a text a line")
     ] = "-",
     jsonl: Annotated[bool, typer.Option("--jsonl", help="whatever it is called, it has a JSON object a line")] = False,
     text_column: TextColumn = "text",

@@ -8,6 +8,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,6 +21,12 @@ from training.errors import ConfigError, DataError
 from training.spans import Spans
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".csv", ".tsv", ".parquet")
+# Other data, whose lines are no texts.
+FOREIGN = re.compile(
+    r"\.((json|ndjson|csv|tsv|psv|parquet|arrow|feather|avro|orc|xml|html?|xlsx?|ods|db|sqlite|pkl|tar)(\.gz)?"
+    r"|tgz|zip|7z|bz2|xz|zst|pdf|docx?|odt)$",
+    re.IGNORECASE,
+)
 
 # A line is read whole. The longest document anyone classifies is a book, of about 2 MiB.
 MOST_LINE_BYTES = 16 << 20
@@ -102,7 +109,12 @@ def read_texts(path: Path, columns: Columns, *, jsonl: bool = False) -> Iterator
 
 
 def plain_texts(path: Path) -> Iterator[str]:
-    """A text a line of any other file. Raises: DataError."""
+    """A text a line of a file of plain text, whatever its ending, but that of other data. Raises: DataError."""
+    if foreign := FOREIGN.search(path.name):
+        raise DataError(
+            f"{path} has the ending {foreign[0]}, which can't be read: {', '.join(SUFFIXES)} can (a JSON object a line "
+            "is .jsonl), and any other file of text has a text a line"
+        )
     for _, line in _lines(path):
         yield line.rstrip("\r\n")
 

@@ -17,6 +17,7 @@ from model.config import ClassifierConfig, Kind
 from training import reading
 from training.config import TrainingConfig
 from training.errors import DataError
+from training.printable import utf_8
 from training.reading import SUFFIXES, Columns, Examples
 
 # A number of each row (N,).
@@ -99,7 +100,7 @@ def hashes(paths: dict[str, Path]) -> dict[str, str]:
     found = {}
     for path in paths.values():
         with path.open("rb") as file:
-            found[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+            found[utf_8(path.name)] = hashlib.file_digest(file, "sha256").hexdigest()
     return found
 
 

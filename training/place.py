@@ -18,6 +18,7 @@ from model.bundle import CONFIG
 from training.checkpoint import Checkpoints
 from training.errors import TrainingError
 from training.pretraining.encoder import KIND as ENCODER
+from training.printable import utf_8
 
 # Beside the bundle: of a run, and of a search.
 RUN_FOLDER, TUNE_FOLDER, LOCK = "run", "tune", "lock"
@@ -95,6 +96,10 @@ def check_place(out: Path, *, overwrite: bool, what: What = "bundle") -> None:
     """Before hours of training: may the bundle, or encoder, be written there? Raises: TrainingError."""
     if out.name.startswith(".") or not out.name:
         raise TrainingError(f"--out {out}: a {what}'s name can't begin with a dot, as servers pass over such folders")
+    if utf_8(out.name) != out.name:
+        raise TrainingError(
+            f"--out {utf_8(str(out))}: a {what}'s name must be UTF-8, as the manifest has it; this isn't"
+        )
     try:
         exists = out.exists()
         for name in (RUN_FOLDER, TUNE_FOLDER, LOCK):  # a few letters longer: hours later they may be too long

@@ -1,5 +1,6 @@
 """The `lembra` command. Reads arguments, calls the packages, prints; imports lazily, so that `--help` is quick."""
 
+import io
 import json
 import os
 import sys
@@ -85,6 +86,19 @@ def _refuse(error: Exception) -> None:
     from training.printable import one_line
 
     print(f"error: {one_line(str(error))}", file=sys.stderr)
+
+
+def _write(lines: Iterable[str]) -> None:
+    """Lines of JSON, to stdout."""
+    _as_utf_8()
+    for line in lines:
+        print(line)
+
+
+def _as_utf_8() -> None:
+    """What goes to stdout is JSON, which is UTF-8 whatever the locale says; names that aren't are escaped."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
 
 
 @app.command()
@@ -179,7 +193,8 @@ def _run(chosen: _Chosen, parts: Any, out: Path, **options: Any) -> None:
 
     recipe, config = chosen.resolve(parts)
     console = Console(stderr=True)
-    print(json.dumps(asdict(run.run(parts, out, config, recipe=recipe, console=console, offer=_offer_best, **options))))
+    outcome = run.run(parts, out, config, recipe=recipe, console=console, offer=_offer_best, **options)
+    _write([json.dumps(asdict(outcome))])
 
 
 @app.command()
@@ -212,7 +227,7 @@ def pretrain(
             overwrite=force,
             resume=resume,
         )
-        print(json.dumps(asdict(outcome)))
+        _write([json.dumps(asdict(outcome))])
 
 
 @app.command()
@@ -261,7 +276,7 @@ def autotune(
             track=track,
             offer=_offer_best,
         )
-        print(json.dumps(asdict(outcome)))
+        _write([json.dumps(asdict(outcome))])
 
 
 def _offer_best() -> bool:
@@ -294,7 +309,7 @@ def check(
         refusal = reader.refusal(parts, recipes.load(recipes.AUTO, [], parts, seed=seed)[1])
         found = check.check(parts, seed=seed, most=None if as_json else WORST, refusal=refusal)
         if as_json:
-            print(found.model_dump_json())
+            _write([found.model_dump_json()])
         else:
             telling.show_check(Console(), found, title=f"{data}, as it was read")
             telling.show_suspects(Console(), found.suspects)
@@ -323,7 +338,7 @@ def evaluate(
         data.check_fits(file, examples, classifier.config)
         report = evaluate.report(evaluate.answer(classifier, examples))
         if as_json:
-            print(report.model_dump_json())
+            _write([report.model_dump_json()])
         else:
             telling.show_report(Console(), report, title=f"{bundle.name} on {file.name}")
 
@@ -341,16 +356,20 @@ def classify(
     """Classify every text of a file or of stdin: one JSON line each, in order, in constant memory."""
     with _clear_errors():
         classifier = _open(bundle).classifier(device=device)
-        index = 0
-        texts_left = iter(_texts(file, text_column, jsonl=jsonl))
-        while texts := list(islice(texts_left, CHUNK)):
-            for prediction in classifier.predict(texts):
-                scores = dict(zip(classifier.config.labels, prediction.probs, strict=True))
-                line = {"index": index, "label": prediction.label, "score": prediction.score}
-                line |= {"labels": prediction.labels, "scores": scores}
-                line |= {"tokens": prediction.tokens, "truncated": prediction.truncated}
-                print(json.dumps(line, ensure_ascii=False))
-                index += 1
+        _write(_answers(classifier, _texts(file, text_column, jsonl=jsonl)))
+
+
+def _answers(classifier: Any, texts: Iterable[str]) -> Iterator[str]:
+    index = 0
+    texts_left = iter(texts)
+    while chunk := list(islice(texts_left, CHUNK)):
+        for prediction in classifier.predict(chunk):
+            scores = dict(zip(classifier.config.labels, prediction.probs, strict=True))
+            line = {"index": index, "label": prediction.label, "score": prediction.score}
+            line |= {"labels": prediction.labels, "scores": scores}
+            line |= {"tokens": prediction.tokens, "truncated": prediction.truncated}
+            yield json.dumps(line, ensure_ascii=False)
+            index += 1
 
 
 @app.command()
@@ -373,10 +392,11 @@ def inspect(bundle: Bundle, as_json: Annotated[bool, typer.Option("--json", help
             "command": opened.report.get("command"),
         }
         if as_json:
-            print(json.dumps(shown, ensure_ascii=False))
+            _write([json.dumps(shown, ensure_ascii=False)])
         else:
             from rich import print_json
 
+            _as_utf_8()
             print_json(data=shown, ensure_ascii=False)
 
 

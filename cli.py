@@ -334,7 +334,8 @@ def evaluate(
         from training import data, evaluate, reading, telling
 
         classifier = _open(bundle).classifier(device=device)
-        examples = reading.read(file, reading.Columns(text_column, label_column, separator))
+        columns = reading.Columns(text_column, label_column, separator)
+        examples = reading.read(file, columns, known=classifier.config.labels)
         data.check_fits(file, examples, classifier.config)
         report = evaluate.report(evaluate.answer(classifier, examples))
         if as_json:

@@ -87,7 +87,9 @@ def read(source: Path, columns: Columns) -> Parts:
     Raises: DataError.
     """
     paths = files(source)
-    labelled = {name: reading.read(path, columns) for name, path in paths.items() if name != "unlabelled"}
+    labelled = {"train": reading.read(paths["train"], columns)}
+    known = labelled["train"].rows_a_label
+    labelled |= {name: reading.read(paths[name], columns, known=known) for name in ("valid", "test") if name in paths}
     for name, examples in labelled.items():
         if examples.kind != labelled["train"].kind:
             raise DataError(f"{paths[name]} is {examples.kind}, but {paths['train']} is {labelled['train'].kind}")

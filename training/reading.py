@@ -11,7 +11,7 @@ import os
 import re
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
@@ -21,6 +21,7 @@ from training.errors import ConfigError, DataError
 from training.spans import Spans
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".csv", ".tsv", ".parquet")
+UNTYPED = (".csv", ".tsv")
 # Other data, whose lines are no texts.
 FOREIGN = re.compile(
     r"\.((json|ndjson|csv|tsv|psv|parquet|arrow|feather|avro|orc|xml|html?|xlsx?|ods|db|sqlite|pkl|tar)(\.gz)?"
@@ -32,6 +33,9 @@ FOREIGN = re.compile(
 MOST_LINE_BYTES = 16 << 20
 # A label is a name; anything longer is another column.
 MOST_LABEL_CHARACTERS = 500
+
+# In a file without types: a whole number as pandas writes it in columns with gaps.
+_POINT_ZERO = re.compile(r"-?(0|[1-9][0-9]*)\.0")
 
 # The labels of one row: exactly one in single-label data, any number in multi-label data.
 Labels: TypeAlias = tuple[str, ...]
@@ -81,8 +85,12 @@ class Examples:
         return {"rows": len(self), "sha256": digest.hexdigest(), "labels": dict(sorted(self.rows_a_label.items()))}
 
 
-def read(path: Path, columns: Columns) -> Examples:
-    """All rows of one file. Raises: DataError that names the file and the line."""
+def read(path: Path, columns: Columns, *, known: Collection[str] = ()) -> Examples:
+    """All rows of one file. Raises: DataError that names the file and the line.
+
+    A CSV's labels that are all written as 3.0 are whole numbers, as they are in other formats, unless any is one of the
+    `known` labels just as it is written.
+    """
     if columns.text == (columns.label or ""):
         raise DataError(f"{path}: the text and the label can't both be in column {columns.text!r}")
     if os.path.exists(path) and not os.path.isfile(path):
@@ -100,7 +108,17 @@ def read(path: Path, columns: Columns) -> Examples:
             raise DataError(f"{path}: {lines}; all rows must have the one or the other")
     if not texts:
         raise DataError(f"{path} has no rows")
+    if path.name.lower().endswith(UNTYPED):
+        labels = _whole(labels, known)
     return Examples(texts, labels, next(iter(kinds)))
+
+
+def _whole(labels: list[Labels], known: Collection[str]) -> list[Labels]:
+    """Numbers without .0, if all of them have it: beside "beta", 1.0 is a version's name."""
+    written = {label for row in labels for label in row}
+    if not all(_POINT_ZERO.fullmatch(label) for label in written) or not written.isdisjoint(known):
+        return labels
+    return [tuple(str(int(label[:-2])) for label in row) for row in labels]
 
 
 def read_texts(path: Path, columns: Columns, *, jsonl: bool = False) -> Iterator[str]:

@@ -85,6 +85,36 @@ def test_other_columns_can_be_chosen_and_numbers_are_labels(tmp_path: Path) -> N
     assert reading.read(path, Columns("body", "stars")).labels == [("5",), ("True",)]
 
 
+@pytest.mark.parametrize(
+    ("labels", "known", "expected"),
+    [
+        (["3.0", "0.0", "-12.0"], [], ["3", "0", "-12"]),
+        (["1.0", "2.0", "beta"], [], ["1.0", "2.0", "beta"]),
+        (["1.0", "2"], [], ["1.0", "2"]),
+        (["1.0", "2.5"], [], ["1.0", "2.5"]),
+        (["1.0", "02.0"], [], ["1.0", "02.0"]),
+        (["1.0", "2.0"], ["1.0", "2.0", "beta"], ["1.0", "2.0"]),
+        (["1.0", "2.0"], ["1", "2", "3"], ["1", "2"]),
+    ],
+)
+def test_whole_numbers_of_a_csv_are_those_of_other_formats(
+    tmp_path: Path, labels: list[str], known: list[str], expected: list[str]
+) -> None:
+    """Where all are written as pandas does; what is a name beside others, or was one in training, stays."""
+    for name, separator in (("a.csv", ","), ("a.tsv", "\t")):
+        rows = ["text" + separator + label for label in ("label", *labels)]
+        path = write(tmp_path, name, "\n".join(rows))
+        assert reading.read(path, Columns(), known=known).labels == [(label,) for label in expected]
+
+
+def test_whole_numbers_with_gaps_are_labels_where_a_row_may_have_none(tmp_path: Path) -> None:
+    """A separator makes them lists; and text that says 3.0 in JSON is text."""
+    path = write(tmp_path, "a.csv", "text,label\nx,3.0\ny,\nz,1.0|2.0\n")
+    assert reading.read(path, Columns(separator="|")).labels == [("3",), (), ("1", "2")]
+    path = write(tmp_path, "a.jsonl", '{"text": "x", "label": "3.0"}\n')
+    assert reading.read(path, Columns()).labels == [("3.0",)]
+
+
 def test_a_separator_cuts_and_what_is_around_the_labels_is_dropped(tmp_path: Path) -> None:
     """A file that has "; " now and ";" then has the same labels; nothing between two separators is none."""
     path = write(tmp_path, "a.csv", "text,label\nx,sport; politics\ny,politics ;sport;\nz, ; \n")

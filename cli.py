@@ -89,14 +89,14 @@ def _refuse(error: Exception) -> None:
 
 
 def _write(lines: Iterable[str]) -> None:
-    """Lines of JSON, to stdout."""
+    """Lines of JSON or TOML, to stdout."""
     _as_utf_8()
     for line in lines:
         print(line)
 
 
 def _as_utf_8() -> None:
-    """What goes to stdout is JSON, which is UTF-8 whatever the locale says; names that aren't are escaped."""
+    """JSON and TOML are UTF-8, whatever the locale says; in stdout, what isn't is escaped."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
 
@@ -134,7 +134,7 @@ def train(
         chosen = _Chosen(recipe, settings or [], seed)
         parts = read(data if data is not None else SAMPLE, Columns(text_column, label_column, separator))
         if out is None or print_recipe:
-            print(chosen.resolve(parts)[1].to_toml(), end="")
+            _write(_settings(chosen, parts, encoder).to_toml().splitlines())
             return
         _run(chosen, parts, out, device=device, overwrite=force, resume=resume, track=track, encoder=encoder)
 
@@ -184,6 +184,16 @@ class _Chosen:
         from training import recipe as recipes
 
         return recipes.load(*self._asked, parts, seed=self._seed)
+
+
+def _settings(chosen: _Chosen, parts: Any, encoder: Path | None) -> Any:
+    """Those that a run would have."""
+    config = chosen.resolve(parts)[1]
+    if encoder is None:
+        return config
+    from training.pretraining.encoder import Encoder
+
+    return Encoder.open(encoder).settings(config)
 
 
 def _run(chosen: _Chosen, parts: Any, out: Path, **options: Any) -> None:

@@ -1,7 +1,6 @@
 """Where a run writes, what it keeps there until it is done, and how Ctrl-C stops it."""
 
 import functools
-import json
 import os
 import signal
 import threading
@@ -14,10 +13,9 @@ from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
 from filelock import FileLock, Timeout
 
 from model import files
-from model.bundle import CONFIG
+from model.bundle import is_encoder
 from training.checkpoint import Checkpoints
 from training.errors import TrainingError
-from training.pretraining.encoder import KIND as ENCODER
 from training.printable import utf_8
 
 # Beside the bundle: of a run, and of a search.
@@ -77,6 +75,7 @@ def _locked(out: Path) -> Iterator[None]:
     """
     path = beside(out, LOCK)
     lock = FileLock(path, timeout=0, is_singleton=True)
+    _check_made(path, out)
     try:
         lock.acquire()
     except Timeout:
@@ -90,6 +89,15 @@ def _locked(out: Path) -> Iterator[None]:
             with suppress(OSError):
                 path.unlink(missing_ok=True)
         lock.release()
+
+
+def _check_made(lock: Path, out: Path) -> None:
+    """Raises: TrainingError where the lock can't be made, which FileLock would tell as one that is taken."""
+    try:
+        lock.touch()
+    except OSError as error:
+        if not os.path.lexists(lock):
+            raise TrainingError(f"--out {out} can't be written: {lock}: {error.strerror}") from None
 
 
 def check_place(out: Path, *, overwrite: bool, what: What = "bundle") -> None:
@@ -119,10 +127,7 @@ def _what(out: Path) -> What | None:
     """What lies there, be it damaged."""
     if not (out / files.MANIFEST).exists():
         return None
-    try:
-        return "encoder" if json.loads((out / CONFIG).read_bytes())["kind"] == ENCODER else "bundle"
-    except (OSError, ValueError, KeyError, TypeError):
-        return "bundle"
+    return "encoder" if is_encoder(out) else "bundle"
 
 
 def beside(out: Path, name: str) -> Path:

@@ -153,6 +153,13 @@ def test_an_encoder_that_is_given_takes_the_place_of_one_to_be_made(
     assert config.load(out / "recipe.toml", []).pretrain_epochs == 0
 
 
+def test_an_encoder_is_no_bundle(pretrained: tuple[Path, dict[str, Any]]) -> None:
+    """Whatever would open it as one says what it is."""
+    refused = lembra("inspect", pretrained[0])
+    assert (refused.exit_code, refused.stderr.count("\n")) == (2, 1)
+    assert f"{pretrained[0]} is an encoder, which `lembra train --encoder` starts from, not a bundle" in refused.stderr
+
+
 def test_the_recipe_that_is_printed_has_the_encoders_sizes(data: Path, pretrained: tuple[Path, dict[str, Any]]) -> None:
     """As the run that it speaks of would."""
     given = ("train", data, "--recipe", "debug", "--print-recipe", "--encoder")

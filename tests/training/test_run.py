@@ -195,6 +195,14 @@ def test_a_name_that_leaves_no_room_for_the_runs_folder_is_refused(data: Path, t
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="no /proc")
+def test_a_place_where_nothing_can_be_made_is_no_other_process(data: Path) -> None:
+    """Whatever the rights of its folder say."""
+    result = lembra("train", data, "--out", "/proc/new", *QUICK)
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+    assert "--out /proc/new can't be written: /proc" in result.stderr
+
+
 def test_a_name_that_is_not_utf_8_is_refused(data: Path, tmp_path: Path) -> None:
     """Before anything is learnt: no manifest can hold it."""
     result = lembra("train", data, "--out", tmp_path / os.fsdecode(b"n\xe9"), *QUICK)

@@ -1,5 +1,6 @@
 """The `lembra` command. Reads arguments, calls the packages, prints; imports lazily, so that `--help` is quick."""
 
+import io
 import json
 import os
 import sys
@@ -87,6 +88,19 @@ def _refuse(error: Exception) -> None:
     print(f"error: {one_line(str(error))}", file=sys.stderr)
 
 
+def _write(lines: Iterable[str]) -> None:
+    """Lines of JSON or TOML, to stdout."""
+    _as_utf_8()
+    for line in lines:
+        print(line)
+
+
+def _as_utf_8() -> None:
+    """JSON and TOML are UTF-8, whatever the locale says; in stdout, what isn't is escaped."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
+
+
 @app.command()
 def train(
     data: Annotated[
@@ -120,7 +134,7 @@ def train(
         chosen = _Chosen(recipe, settings or [], seed)
         parts = read(data if data is not None else SAMPLE, Columns(text_column, label_column, separator))
         if out is None or print_recipe:
-            print(chosen.resolve(parts)[1].to_toml(), end="")
+            _write(_settings(chosen, parts, encoder).to_toml().splitlines())
             return
         _run(chosen, parts, out, device=device, overwrite=force, resume=resume, track=track, encoder=encoder)
 
@@ -172,6 +186,16 @@ class _Chosen:
         return recipes.load(*self._asked, parts, seed=self._seed)
 
 
+def _settings(chosen: _Chosen, parts: Any, encoder: Path | None) -> Any:
+    """Those that a run would have."""
+    config = chosen.resolve(parts)[1]
+    if encoder is None:
+        return config
+    from training.pretraining.encoder import Encoder
+
+    return Encoder.open(encoder).settings(config)
+
+
 def _run(chosen: _Chosen, parts: Any, out: Path, **options: Any) -> None:
     from rich.console import Console
 
@@ -179,7 +203,8 @@ def _run(chosen: _Chosen, parts: Any, out: Path, **options: Any) -> None:
 
     recipe, config = chosen.resolve(parts)
     console = Console(stderr=True)
-    print(json.dumps(asdict(run.run(parts, out, config, recipe=recipe, console=console, offer=_offer_best, **options))))
+    outcome = run.run(parts, out, config, recipe=recipe, console=console, offer=_offer_best, **options)
+    _write([json.dumps(asdict(outcome))])
 
 
 @app.command()
@@ -212,7 +237,7 @@ def pretrain(
             overwrite=force,
             resume=resume,
         )
-        print(json.dumps(asdict(outcome)))
+        _write([json.dumps(asdict(outcome))])
 
 
 @app.command()
@@ -261,7 +286,7 @@ def autotune(
             track=track,
             offer=_offer_best,
         )
-        print(json.dumps(asdict(outcome)))
+        _write([json.dumps(asdict(outcome))])
 
 
 def _offer_best() -> bool:
@@ -275,7 +300,7 @@ def check(
     text_column: TextColumn = "text",
     label_column: LabelColumn = None,
     separator: Separator = None,
-    seed: Annotated[int, typer.Option(help="fixes the folds of the search for wrong labels")] = 0,
+    seed: Annotated[int, typer.Option(help="fixes what would be held out, and the folds of the search")] = 0,
 ) -> None:
     """Look at labelled text before training: repeats, leaks, labels that look wrong.
 
@@ -285,14 +310,16 @@ def check(
         from rich.console import Console
 
         from training import data as reader
+        from training import recipe as recipes
         from training import telling
         from training.checks import check
         from training.reading import Columns
 
         parts = reader.read(data, Columns(text_column, label_column, separator))
-        found = check.check(parts, seed=seed, most=None if as_json else WORST)
+        refusal = reader.refusal(parts, recipes.load(recipes.AUTO, [], parts, seed=seed)[1])
+        found = check.check(parts, seed=seed, most=None if as_json else WORST, refusal=refusal)
         if as_json:
-            print(found.model_dump_json())
+            _write([found.model_dump_json()])
         else:
             telling.show_check(Console(), found, title=f"{data}, as it was read")
             telling.show_suspects(Console(), found.suspects)
@@ -317,11 +344,12 @@ def evaluate(
         from training import data, evaluate, reading, telling
 
         classifier = _open(bundle).classifier(device=device)
-        examples = reading.read(file, reading.Columns(text_column, label_column, separator))
+        columns = reading.Columns(text_column, label_column, separator)
+        examples = reading.read(file, columns, known=classifier.config.labels)
         data.check_fits(file, examples, classifier.config)
         report = evaluate.report(evaluate.answer(classifier, examples))
         if as_json:
-            print(report.model_dump_json())
+            _write([report.model_dump_json()])
         else:
             telling.show_report(Console(), report, title=f"{bundle.name} on {file.name}")
 
@@ -330,7 +358,7 @@ def evaluate(
 def classify(
     bundle: Bundle,
     file: Annotated[
-        str, typer.Argument(help="jsonl(.gz), csv, tsv or parquet; any other file, and -, has a text a line")
+        str, typer.Argument(help="jsonl(.gz), csv, tsv or parquet; a file of plain text, and -, has a text a line")
     ] = "-",
     jsonl: Annotated[bool, typer.Option("--jsonl", help="whatever it is called, it has a JSON object a line")] = False,
     text_column: TextColumn = "text",
@@ -339,16 +367,20 @@ def classify(
     """Classify every text of a file or of stdin: one JSON line each, in order, in constant memory."""
     with _clear_errors():
         classifier = _open(bundle).classifier(device=device)
-        index = 0
-        texts_left = iter(_texts(file, text_column, jsonl=jsonl))
-        while texts := list(islice(texts_left, CHUNK)):
-            for prediction in classifier.predict(texts):
-                scores = dict(zip(classifier.config.labels, prediction.probs, strict=True))
-                line = {"index": index, "label": prediction.label, "score": prediction.score}
-                line |= {"labels": prediction.labels, "scores": scores}
-                line |= {"tokens": prediction.tokens, "truncated": prediction.truncated}
-                print(json.dumps(line, ensure_ascii=False))
-                index += 1
+        _write(_answers(classifier, _texts(file, text_column, jsonl=jsonl)))
+
+
+def _answers(classifier: Any, texts: Iterable[str]) -> Iterator[str]:
+    index = 0
+    texts_left = iter(texts)
+    while chunk := list(islice(texts_left, CHUNK)):
+        for prediction in classifier.predict(chunk):
+            scores = dict(zip(classifier.config.labels, prediction.probs, strict=True))
+            line = {"index": index, "label": prediction.label, "score": prediction.score}
+            line |= {"labels": prediction.labels, "scores": scores}
+            line |= {"tokens": prediction.tokens, "truncated": prediction.truncated}
+            yield json.dumps(line, ensure_ascii=False)
+            index += 1
 
 
 @app.command()
@@ -371,10 +403,11 @@ def inspect(bundle: Bundle, as_json: Annotated[bool, typer.Option("--json", help
             "command": opened.report.get("command"),
         }
         if as_json:
-            print(json.dumps(shown, ensure_ascii=False))
+            _write([json.dumps(shown, ensure_ascii=False)])
         else:
             from rich import print_json
 
+            _as_utf_8()
             print_json(data=shown, ensure_ascii=False)
 
 

@@ -4,6 +4,7 @@
 docs/bundle.md describes the files. Nothing in a bundle is ever unpickled.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -27,6 +28,7 @@ from model.tokenization import Tokenization, use_one_thread
 # gives one label may have thresholds.
 FORMAT = 4
 CONFIG = "config.json"
+ENCODER = "encoder"  # the kind in the config of such a directory that is no bundle
 GRAPH = "network.onnx"
 TOKENIZER = "tokenizer.json"
 CALIBRATION = "calibration.json"
@@ -108,6 +110,8 @@ class Bundle:
     def open(cls, path: Path) -> "Bundle":
         """Read and check. Raises: BundleError that names the file."""
         path = path.absolute()  # not resolved: a link has a name of its own, as in current -> v7
+        if is_encoder(path):
+            raise BundleError(f"{path} is an encoder, which `lembra train --encoder` starts from, not a bundle")
         manifest, found = files.read(path, newest=FORMAT, required=REQUIRED)
         config = files.parse(path / CONFIG, ClassifierConfig, found[CONFIG])
         if config.ngrams and NGRAMS not in found:
@@ -201,6 +205,14 @@ class Bundle:
                     f"on {classifier.engine.name}; {expected.round(6).tolist()} was recorded, "
                     f"and {classifier.engine.tolerance} is allowed"
                 )
+
+
+def is_encoder(path: Path) -> bool:
+    """Whether a directory says that it is what `lembra pretrain` writes, be it damaged."""
+    try:
+        return bool(json.loads((path / CONFIG).read_bytes())["kind"] == ENCODER)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return False
 
 
 def write(path: Path, parts: Parts, *, created: datetime, commit: str | None, overwrite: bool = False) -> Manifest:

@@ -17,6 +17,7 @@ from model.config import ClassifierConfig, Kind
 from training import reading
 from training.config import TrainingConfig
 from training.errors import DataError
+from training.printable import utf_8
 from training.reading import SUFFIXES, Columns, Examples
 
 # A number of each row (N,).
@@ -86,7 +87,9 @@ def read(source: Path, columns: Columns) -> Parts:
     Raises: DataError.
     """
     paths = files(source)
-    labelled = {name: reading.read(path, columns) for name, path in paths.items() if name != "unlabelled"}
+    labelled = {"train": reading.read(paths["train"], columns)}
+    known = labelled["train"].rows_a_label
+    labelled |= {name: reading.read(paths[name], columns, known=known) for name in ("valid", "test") if name in paths}
     for name, examples in labelled.items():
         if examples.kind != labelled["train"].kind:
             raise DataError(f"{paths[name]} is {examples.kind}, but {paths['train']} is {labelled['train'].kind}")
@@ -99,7 +102,7 @@ def hashes(paths: dict[str, Path]) -> dict[str, str]:
     found = {}
     for path in paths.values():
         with path.open("rb") as file:
-            found[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+            found[utf_8(path.name)] = hashlib.file_digest(file, "sha256").hexdigest()
     return found
 
 
@@ -126,6 +129,15 @@ def split(parts: Parts, config: TrainingConfig) -> Splits:
         check_known(parts.paths.get(name, path), examples, labels)
     dropped = rows - len(train) - len(validation) - len(calibration)
     return Splits(train, validation, calibration, test, labels, dropped, own_valid=parts.valid is not None)
+
+
+def refusal(parts: Parts, config: TrainingConfig) -> str | None:
+    """Why no training can begin with these settings; None where one can."""
+    try:
+        split(parts, config)
+    except DataError as error:
+        return str(error)
+    return None
 
 
 def whole(splits: Splits, config: TrainingConfig) -> Splits | None:

@@ -1,7 +1,6 @@
 """Where a run writes, what it keeps there until it is done, and how Ctrl-C stops it."""
 
 import functools
-import json
 import os
 import signal
 import threading
@@ -14,10 +13,10 @@ from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
 from filelock import FileLock, Timeout
 
 from model import files
-from model.bundle import CONFIG
+from model.bundle import is_encoder
 from training.checkpoint import Checkpoints
 from training.errors import TrainingError
-from training.pretraining.encoder import KIND as ENCODER
+from training.printable import utf_8
 
 # Beside the bundle: of a run, and of a search.
 RUN_FOLDER, TUNE_FOLDER, LOCK = "run", "tune", "lock"
@@ -76,6 +75,7 @@ def _locked(out: Path) -> Iterator[None]:
     """
     path = beside(out, LOCK)
     lock = FileLock(path, timeout=0, is_singleton=True)
+    _check_made(path, out)
     try:
         lock.acquire()
     except Timeout:
@@ -91,10 +91,23 @@ def _locked(out: Path) -> Iterator[None]:
         lock.release()
 
 
+def _check_made(lock: Path, out: Path) -> None:
+    """Raises: TrainingError where the lock can't be made, which FileLock would tell as one that is taken."""
+    try:
+        lock.touch()
+    except OSError as error:
+        if not os.path.lexists(lock):
+            raise TrainingError(f"--out {out} can't be written: {lock}: {error.strerror}") from None
+
+
 def check_place(out: Path, *, overwrite: bool, what: What = "bundle") -> None:
     """Before hours of training: may the bundle, or encoder, be written there? Raises: TrainingError."""
     if out.name.startswith(".") or not out.name:
         raise TrainingError(f"--out {out}: a {what}'s name can't begin with a dot, as servers pass over such folders")
+    if utf_8(out.name) != out.name:
+        raise TrainingError(
+            f"--out {utf_8(str(out))}: a {what}'s name must be UTF-8, as the manifest has it; this isn't"
+        )
     try:
         exists = out.exists()
         for name in (RUN_FOLDER, TUNE_FOLDER, LOCK):  # a few letters longer: hours later they may be too long
@@ -114,10 +127,7 @@ def _what(out: Path) -> What | None:
     """What lies there, be it damaged."""
     if not (out / files.MANIFEST).exists():
         return None
-    try:
-        return "encoder" if json.loads((out / CONFIG).read_bytes())["kind"] == ENCODER else "bundle"
-    except (OSError, ValueError, KeyError, TypeError):
-        return "bundle"
+    return "encoder" if is_encoder(out) else "bundle"
 
 
 def beside(out: Path, name: str) -> Path:

@@ -17,3 +17,8 @@ def printable(text: str) -> str:
 def one_line(text: str) -> str:
     """The same, on a single line."""
     return BREAKS.sub(" ", printable(text))
+
+
+def utf_8(name: str) -> str:
+    """A file's name, or another argument of a command, as UTF-8 can hold it: bytes that aren't UTF-8 as in caf\\xe9."""
+    return name.encode(errors="surrogateescape").decode(errors="backslashreplace")

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from training.config import TrainingConfig
+from training.printable import utf_8
 
 LIBRARIES = ("torch", "onnx", "onnxruntime", "tokenizers", "numpy", "scipy", "scikit-learn", "safetensors")
 
@@ -19,7 +20,8 @@ LIBRARIES = ("torch", "onnx", "onnxruntime", "tokenizers", "numpy", "scipy", "sc
 def command() -> str:
     """The command of this process, as a shell takes it."""
     program = Path(sys.argv[0]).name
-    return shlex.join([*(("python", "-m", "training") if program == "__main__.py" else (program,)), *sys.argv[1:]])
+    words = [*(("python", "-m", "training") if program == "__main__.py" else (program,)), *sys.argv[1:]]
+    return utf_8(shlex.join(words))
 
 
 def commit() -> str | None:

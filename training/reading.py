@@ -8,22 +8,34 @@ import hashlib
 import json
 import math
 import os
+import re
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
 from model.config import Kind
 from training.errors import ConfigError, DataError
+from training.spans import Spans
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".csv", ".tsv", ".parquet")
+UNTYPED = (".csv", ".tsv")
+# Other data, whose lines are no texts.
+FOREIGN = re.compile(
+    r"\.((json|ndjson|csv|tsv|psv|parquet|arrow|feather|avro|orc|xml|html?|xlsx?|ods|db|sqlite|pkl|tar)(\.gz)?"
+    r"|tgz|zip|7z|bz2|xz|zst|pdf|docx?|odt)$",
+    re.IGNORECASE,
+)
 
 # A line is read whole. The longest document anyone classifies is a book, of about 2 MiB.
 MOST_LINE_BYTES = 16 << 20
 # A label is a name; anything longer is another column.
 MOST_LABEL_CHARACTERS = 500
+
+# In a file without types: a whole number as pandas writes it in columns with gaps.
+_POINT_ZERO = re.compile(r"-?(0|[1-9][0-9]*)\.0")
 
 # The labels of one row: exactly one in single-label data, any number in multi-label data.
 Labels: TypeAlias = tuple[str, ...]
@@ -73,8 +85,12 @@ class Examples:
         return {"rows": len(self), "sha256": digest.hexdigest(), "labels": dict(sorted(self.rows_a_label.items()))}
 
 
-def read(path: Path, columns: Columns) -> Examples:
-    """All rows of one file. Raises: DataError that names the file and the line."""
+def read(path: Path, columns: Columns, *, known: Collection[str] = ()) -> Examples:
+    """All rows of one file. Raises: DataError that names the file and the line.
+
+    A CSV's labels that are all written as 3.0 are whole numbers, as they are in other formats, unless any is one of the
+    `known` labels just as it is written.
+    """
     if columns.text == (columns.label or ""):
         raise DataError(f"{path}: the text and the label can't both be in column {columns.text!r}")
     if os.path.exists(path) and not os.path.isfile(path):
@@ -92,7 +108,17 @@ def read(path: Path, columns: Columns) -> Examples:
             raise DataError(f"{path}: {lines}; all rows must have the one or the other")
     if not texts:
         raise DataError(f"{path} has no rows")
+    if path.name.lower().endswith(UNTYPED):
+        labels = _whole(labels, known)
     return Examples(texts, labels, next(iter(kinds)))
+
+
+def _whole(labels: list[Labels], known: Collection[str]) -> list[Labels]:
+    """Numbers without .0, if all of them have it: beside "beta", 1.0 is a version's name."""
+    written = {label for row in labels for label in row}
+    if not all(_POINT_ZERO.fullmatch(label) for label in written) or not written.isdisjoint(known):
+        return labels
+    return [tuple(str(int(label[:-2])) for label in row) for row in labels]
 
 
 def read_texts(path: Path, columns: Columns, *, jsonl: bool = False) -> Iterator[str]:
@@ -101,7 +127,12 @@ def read_texts(path: Path, columns: Columns, *, jsonl: bool = False) -> Iterator
 
 
 def plain_texts(path: Path) -> Iterator[str]:
-    """A text a line of any other file. Raises: DataError."""
+    """A text a line of a file of plain text, whatever its ending, but that of other data. Raises: DataError."""
+    if foreign := FOREIGN.search(path.name):
+        raise DataError(
+            f"{path} has the ending {foreign[0]}, which can't be read: {', '.join(SUFFIXES)} can (a JSON object a line "
+            "is .jsonl), and any other file of text has a text a line"
+        )
     for _, line in _lines(path):
         yield line.rstrip("\r\n")
 
@@ -244,20 +275,33 @@ def _separated(path: Path, delimiter: str) -> Iterator[tuple[int, dict[str, Any]
     # A field may be a whole document: the module's own limit of 128 KiB would refuse it. Where a quote is never closed,
     # the rest of the file would be one field.
     csv.field_size_limit(MOST_LINE_BYTES)
-    reader = csv.reader((line for _, line in _rows_lines(path)), delimiter=delimiter, strict=True)
+    lines: list[str] = []  # of the row that is being read
+    reader = csv.reader(_noted(_rows_lines(path), lines), delimiter=delimiter, strict=True)
     start = 1
     try:
         header = next(reader, None)
         if header is None:
             raise DataError(f"{path} has no rows")
         _check_header(path, header, delimiter)
+        spans = Spans(path, header, delimiter)
         start = reader.line_num + 1
+        lines.clear()
         for values in reader:
             if values:
                 yield start, _record(header, values, path, start)
+                spans.note(values, lines, start)
             start = reader.line_num + 1
+            lines.clear()
+        spans.check()
     except csv.Error as error:
         raise DataError(f"{path}, line {start}: broken CSV: {error}") from None
+
+
+def _noted(numbered: Iterable[tuple[int, str]], lines: list[str]) -> Iterator[str]:
+    """Each line, which is put into `lines` too."""
+    for _, line in numbered:
+        lines.append(line)
+        yield line
 
 
 def _check_header(path: Path, header: list[str], delimiter: str) -> None:

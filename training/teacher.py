@@ -17,6 +17,7 @@ from model.classifier import Classifier
 from model.engine import Device
 from training.data import Splits
 from training.errors import DataError
+from training.printable import utf_8
 
 # Texts in memory as rows at a time.
 CHUNK = 1024
@@ -65,7 +66,8 @@ class Teachers:
     def document(self) -> list[dict[str, Any]]:
         """For a report: whose answers, by version, and why they may flatter the student's figures."""
         return [
-            {"bundle": str(teacher.path), "version": teacher.version, "doubt": teacher.doubt} for teacher in self.all
+            {"bundle": utf_8(str(teacher.path)), "version": teacher.version, "doubt": teacher.doubt}
+            for teacher in self.all
         ]
 
     def teach(self, texts: Sequence[str]) -> Lessons:

@@ -100,6 +100,26 @@ FILES: dict[str, tuple[str, str | bytes, str]] = {
         'text,label\n"' + "xxxxxxxxx\n" * (LONG // 10),
         "line 2: broken CSV: .*16777216",
     ),
+    "stray quotes": (
+        "a.csv",
+        CSV.replace("text 10,", '"text 10,').replace("text 30,", 'text 30",'),
+        "line 12: a quote here and one in line 32 .* 21 rows .'label' would be 'a', 'b', 'a', …",
+    ),
+    "stray quotes in a .tsv": (
+        "a.tsv",
+        CSV.replace("text 10,", '"text 10,').replace("text 11,", 'text 11",').replace(",", "\t"),
+        "line 12: a quote here and one in line 13 .* 2 rows",
+    ),
+    "stray quotes before the rest": (
+        "a.csv",
+        "text,label\r\n" + '"x,a\r\n\r\ny",b\r\n' + CSV.partition("\n")[2].replace("\n", "\r\n"),
+        "line 2: a quote here and one in line 4",
+    ),
+    "stray quotes in the last column": (
+        "a.tsv",
+        "label\ttext\n" + "".join(f"{b}\t{a}\n" for a, b in ROWS).replace("text 4", '"text 4').replace("39", '39"'),
+        "line 6: a quote here and one in line 41 .* 36 rows",
+    ),
     "two columns of one name": ("a.csv", CSV.replace("text,label", "text,text"), "two columns are named 'text'"),
     "the header again": ("a.csv", CSV + CSV, "line 42: the header again"),
     "a 50 MB line of CSV": ("a.csv", CSV + "x" * LONG, "line 42: longer than 16,777,216 bytes"),

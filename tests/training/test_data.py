@@ -34,6 +34,16 @@ def test_what_is_held_out_is_not_trained_on(tmp_path: Path) -> None:
     assert (kept.dropped, len(kept.train)) == (0, len(ROWS) + 2)
 
 
+def test_labels_of_a_part_are_written_as_those_of_train(tmp_path: Path) -> None:
+    """Versions stay as they are where train has one that is no number, and numbers are those of any format."""
+    for train, expected in (("1.0", "1.0"), ("1", "1")):
+        write(tmp_path, "train.csv", f"text,label\nx,{train}\ny,beta\n")
+        write(tmp_path, "test.csv", "text,label\nz,1.0\n")
+        test = data.read(tmp_path, Columns()).test
+        assert test is not None
+        assert test.labels == [(expected,)]
+
+
 @pytest.mark.parametrize(
     ("text", "other"),
     [

@@ -153,6 +153,23 @@ def test_an_encoder_that_is_given_takes_the_place_of_one_to_be_made(
     assert config.load(out / "recipe.toml", []).pretrain_epochs == 0
 
 
+def test_an_encoder_is_no_bundle(pretrained: tuple[Path, dict[str, Any]]) -> None:
+    """Whatever would open it as one says what it is."""
+    refused = lembra("inspect", pretrained[0])
+    assert (refused.exit_code, refused.stderr.count("\n")) == (2, 1)
+    assert f"{pretrained[0]} is an encoder, which `lembra train --encoder` starts from, not a bundle" in refused.stderr
+
+
+def test_the_recipe_that_is_printed_has_the_encoders_sizes(data: Path, pretrained: tuple[Path, dict[str, Any]]) -> None:
+    """As the run that it speaks of would."""
+    given = ("train", data, "--recipe", "debug", "--print-recipe", "--encoder")
+    printed = lembra(*given, pretrained[0])
+    assert printed.exit_code == 0, printed.output
+    assert {"embedding_size = 8", "hidden_size = 8", "pretrain_epochs = 0"} <= set(printed.stdout.splitlines())
+    refused = lembra(*given, data)
+    assert (refused.exit_code, refused.stdout, "manifest.json is missing" in refused.stderr) == (2, "", True)
+
+
 def test_a_run_pretrains_by_itself(data: Path, tmp_path: Path) -> None:
     """Where the recipe says so; its recipe repeats it to the byte, and nothing is left beside the bundle."""
     out = tmp_path / "bundle"

@@ -41,10 +41,78 @@ def test_texts_come_back_unaltered(tmp_path: Path) -> None:
     assert reading.read(path, Columns()).texts == ['one, "two"\nthree\u2028four', "plain"]
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "label"),
+    [
+        ("a.csv", "Dear John, hello\nGreat product", "a"),
+        ("a.csv", "Dear John,\n\nthank you,\nJane", "a"),
+        ("a.csv", "I would say 9,5\nof ten", "5"),
+        ("a.csv", "a line,\nand one that ends in,a\nthen, this\nand that", "a"),
+        ("a.csv", "no commas\nat all", "a"),
+        ("a.tsv", "name\tprice\npear", "a"),
+    ],
+)
+def test_a_text_of_several_lines_is_one(tmp_path: Path, name: str, text: str, label: str) -> None:
+    """Also where its lines have as many separators as rows would: what stands behind them is no label."""
+    separator = "," if name.endswith(".csv") else "\t"
+    rows = [("text", "label"), ("more", "a"), (f'"{text}"', label), ("the rest", "5")]
+    path = write(tmp_path, name, "".join(separator.join(row) + "\n" for row in rows))
+    assert reading.read(path, Columns()).texts == ["more", text, "the rest"]
+
+
+@pytest.mark.parametrize(
+    ("header", "text"),
+    [("id", "shopping:\n2, pears\n3, plums"), ("id", "in all\n1,5 kg"), ("label", "it is\n2, but\n3, too")],
+)
+def test_lines_that_begin_as_rows_do_are_none(tmp_path: Path, header: str, text: str) -> None:
+    """With a number and a comma, as in a list, where rows begin with their number, or with their label."""
+    rows = "".join(f"{n % 4 if header == 'label' else n},more\n" for n in range(9))
+    path = write(tmp_path, "a.csv", f'{header},text\n{rows}9,"{text}"\n')
+    assert list(reading.read_texts(path, Columns()))[-1] == text
+
+
+def test_rows_that_quotes_hide_are_told_without_labels(tmp_path: Path) -> None:
+    """By another column of them, and once the file was read: the texts before come first."""
+    rows = "".join(f"{n}\ttext {n}\n" for n in range(9)).replace("text 3", '"text 3').replace("text 5", 'text 5"')
+    texts = reading.read_texts(write(tmp_path, "a.tsv", "id\ttext\n" + rows), Columns())
+    with pytest.raises(DataError, match=r"line 5: a quote here and one in line 7 .*'id' would be '4', '5'"):
+        list(texts)
+
+
 def test_other_columns_can_be_chosen_and_numbers_are_labels(tmp_path: Path) -> None:
     """A label may be a whole number or a boolean."""
     path = write(tmp_path, "a.jsonl", '{"body": "x", "stars": 5}\n\n{"body": "y", "stars": true}\n')
     assert reading.read(path, Columns("body", "stars")).labels == [("5",), ("True",)]
+
+
+@pytest.mark.parametrize(
+    ("labels", "known", "expected"),
+    [
+        (["3.0", "0.0", "-12.0"], [], ["3", "0", "-12"]),
+        (["1.0", "2.0", "beta"], [], ["1.0", "2.0", "beta"]),
+        (["1.0", "2"], [], ["1.0", "2"]),
+        (["1.0", "2.5"], [], ["1.0", "2.5"]),
+        (["1.0", "02.0"], [], ["1.0", "02.0"]),
+        (["1.0", "2.0"], ["1.0", "2.0", "beta"], ["1.0", "2.0"]),
+        (["1.0", "2.0"], ["1", "2", "3"], ["1", "2"]),
+    ],
+)
+def test_whole_numbers_of_a_csv_are_those_of_other_formats(
+    tmp_path: Path, labels: list[str], known: list[str], expected: list[str]
+) -> None:
+    """Where all are written as pandas does; what is a name beside others, or was one in training, stays."""
+    for name, separator in (("a.csv", ","), ("a.tsv", "\t")):
+        rows = ["text" + separator + label for label in ("label", *labels)]
+        path = write(tmp_path, name, "\n".join(rows))
+        assert reading.read(path, Columns(), known=known).labels == [(label,) for label in expected]
+
+
+def test_whole_numbers_with_gaps_are_labels_where_a_row_may_have_none(tmp_path: Path) -> None:
+    """A separator makes them lists; and text that says 3.0 in JSON is text."""
+    path = write(tmp_path, "a.csv", "text,label\nx,3.0\ny,\nz,1.0|2.0\n")
+    assert reading.read(path, Columns(separator="|")).labels == [("3",), (), ("1", "2")]
+    path = write(tmp_path, "a.jsonl", '{"text": "x", "label": "3.0"}\n')
+    assert reading.read(path, Columns()).labels == [("3.0",)]
 
 
 def test_a_separator_cuts_and_what_is_around_the_labels_is_dropped(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -192,6 +193,32 @@ def test_a_name_that_leaves_no_room_for_the_runs_folder_is_refused(data: Path, t
     result = lembra("train", data, "--out", tmp_path / ("x" * 253), *QUICK)
     assert (result.exit_code, "File name too long" in result.stderr, result.stderr.count("\n")) == (2, True, 1)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="no /proc")
+def test_a_place_where_nothing_can_be_made_is_no_other_process(data: Path) -> None:
+    """Whatever the rights of its folder say."""
+    result = lembra("train", data, "--out", "/proc/new", *QUICK)
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+    assert "--out /proc/new can't be written: /proc" in result.stderr
+
+
+def test_a_name_that_is_not_utf_8_is_refused(data: Path, tmp_path: Path) -> None:
+    """Before anything is learnt: no manifest can hold it."""
+    result = lembra("train", data, "--out", tmp_path / os.fsdecode(b"n\xe9"), *QUICK)
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+    assert r"n\xe9: a bundle's name must be UTF-8" in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_data_of_a_name_that_is_not_utf_8_is_learnt_from(data: Path, tmp_path: Path) -> None:
+    """Its name stands escaped in the report, and so does the command."""
+    named = shutil.copy(data, tmp_path / os.fsdecode(b"caf\xe9.csv"))
+    command = [sys.executable, "-m", "cli", "train", named, "--out", tmp_path / "new", *QUICK, "--set", "epochs=1"]
+    subprocess.run(command, capture_output=True, timeout=120, check=True)
+    report = Bundle.open(tmp_path / "new").report
+    assert list(report["data"]["files"]) == [r"caf\xe9.csv"]
+    assert rf"train '{tmp_path}/caf\xe9.csv' --out" in report["command"]
 
 
 def test_two_processes_do_not_make_one_bundle_at_once(data: Path, tmp_path: Path) -> None:

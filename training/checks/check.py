@@ -83,8 +83,12 @@ def check(
     find_label_errors: bool = True,
     keep_texts: bool = True,
     most: int | None = MOST_SUSPECTS,
+    refusal: str | None = None,
 ) -> DataCheck:
-    """All checks. Deterministic. `most` suspects are kept (None: all), without their texts unless `keep_texts`."""
+    """All checks. Deterministic. `most` suspects are kept (None: all), without their texts unless `keep_texts`.
+
+    A `refusal`, of data.refusal, is a finding too: where the data was split already there is none.
+    """
     texts = _texts(parts)
     found = repeats.find(texts)
     conflicts = repeats.conflicts(parts.train)
@@ -92,7 +96,7 @@ def check(
     suspected = len(suspects.rows) if suspects is not None else None
     return DataCheck(
         parts=[_part(name, *labelled) for name, labelled in texts.items()],
-        findings=findings.find(parts, found, conflicts, suspected),
+        findings=findings.find(parts, found, conflicts, suspected, refusal=refusal),
         repeats=found,
         conflicts=conflicts,
         suspected=suspected,

@@ -2,6 +2,7 @@
 
 Serious is what makes the figures of a run untrue or a class impossible to learn, and `lembra check` then exits with 1:
 
+- training refuses it: one class only, or one of which no row is left without those that are held out too
 - 1 % or more of test's or valid's rows have a text of train, or of test a text of valid: accuracy may gain as much
 - valid or test has a label that train doesn't have
 - train has fewer than 3 rows of a class: it can't be in train, validation and calibration
@@ -46,9 +47,17 @@ class Finding(BaseModel):
     detail: str
 
 
-def find(parts: Parts, repeats: Sequence[Repeats], conflicts: Conflicts, suspected: int | None) -> list[Finding]:
-    """All findings, the serious ones first."""
+def find(
+    parts: Parts,
+    repeats: Sequence[Repeats],
+    conflicts: Conflicts,
+    suspected: int | None,
+    *,
+    refusal: str | None = None,
+) -> list[Finding]:
+    """All findings, the serious ones first, and of these the `refusal` of data.refusal."""
     found = [
+        *([_finding("serious", "training refuses this", refusal)] if refusal is not None else []),
         *_unseen(parts),
         *_twins(parts),
         *_rare(parts.train),

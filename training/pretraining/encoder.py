@@ -31,7 +31,6 @@ from training.data import Splits, folded
 
 FORMAT = 1
 RECIPE = "recipe.toml"
-KIND = "encoder"
 # What decides the classifier that starts from it.
 DECISIVE = (CONFIG, WEIGHTS, TOKENIZER)
 TABLE, COUNTS, TEXTS = "embedding.weight", "counts", "texts"

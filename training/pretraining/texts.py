@@ -43,7 +43,7 @@ class Texts:
 def read(source: Path, columns: Columns, *, seed: int) -> Texts:
     """`train` and `unlabelled` of a folder, without what repeats in its `valid` or `test`; or all of a single file.
 
-    A file of none of the known endings has a text a line. Raises: DataError.
+    A file of plain text has a text a line. Raises: DataError.
     """
     paths = data.files(source, needed=("train", "unlabelled"))
     texts = [text for name in ("train", "unlabelled") if name in paths for text in _texts(paths[name], columns)]

@@ -252,3 +252,27 @@ def test_the_command_shows_and_exits_by_what_it_found(tmp_path: Path) -> None:
     assert found["findings"][0]["severity"] == "serious"
     refused = lembra(write(tmp_path, "a.csv", CSV), "--label-column", "class")
     assert (refused.exit_code, refused.stderr.count("\n")) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("train", "valid", "message"),
+    [
+        ([(text, "up") for text, _ in reviews(40)], None, "one class only ('up')"),
+        ([*reviews(40), *[("only", "odd")] * 4], None, "no row of 'odd' is left for training"),
+        ([*reviews(40), *[("only", "odd")] * 4], [*reviews(300, seed=1), ("Only", "odd")], "no row of 'odd' is left"),
+    ],
+)
+def test_what_train_refuses_is_serious(
+    tmp_path: Path, train: list[tuple[str, str]], valid: list[tuple[str, str]] | None, message: str
+) -> None:
+    """Of a file that is yet to be cut, and of a folder; with the words of the refusal."""
+    path = write_rows(tmp_path, "train.jsonl", train)
+    if valid is not None:
+        write_rows(tmp_path, "valid.jsonl", valid)
+        path = tmp_path
+    shown = lembra(path, "--json")
+    assert shown.exit_code == 1
+    worst = json.loads(shown.stdout)["findings"][0]
+    assert (worst["severity"], worst["title"], message in worst["detail"]) == ("serious", "training refuses this", True)
+    refused = CliRunner().invoke(cli.app, ["train", str(path), "--out", str(tmp_path / "new"), "--no-track"])
+    assert (refused.exit_code, message in refused.stderr) == (2, True)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.training.files import write, write_rows
+from tests.training.files import write, write_rows, zipped
 from training import data
 from training.config import TrainingConfig
 from training.errors import DataError
@@ -34,6 +34,21 @@ def test_no_label_is_needed(tmp_path: Path) -> None:
     write(tmp_path, "unlabelled.csv", "text\nfour\nfive\n")
     assert learnt(tmp_path) == learnt(tmp_path / "unlabelled.csv") == {"four", "five"}
     assert learnt(write(tmp_path, "lines.txt", "four\n\nfive\n")) == {"four", "five"}
+
+
+@pytest.mark.parametrize("name", ["a.csv.gz", "a.json", "A.NDJSON", "a.tsv.gz", "a.xlsx", "a.zip"])
+def test_other_data_is_no_text_a_line(tmp_path: Path, name: str) -> None:
+    """Its lines would be taken for texts, by `lembra classify` too."""
+    path = write(tmp_path, name, zipped("text\nfour\nfive\n") if name.endswith(".gz") else "text\nfour\nfive\n")
+    with pytest.raises(DataError, match=rf"{name} has the ending .*can't be read: \.jsonl, \.jsonl\.gz, \.csv"):
+        learnt(path)
+
+
+@pytest.mark.parametrize("name", ["lines", "lines.TXT", "lines.txt.gz", "lines.log", "mydata.v2", "csv", "a.json.txt"])
+def test_whatever_else_it_is_called_it_has_a_text_a_line(tmp_path: Path, name: str) -> None:
+    """With an ending that is unknown, or without one."""
+    lines = "four\nfive\n"
+    assert learnt(write(tmp_path, name, zipped(lines) if name.endswith(".gz") else lines)) == {"four", "five"}
 
 
 def test_a_share_is_held_out(tmp_path: Path) -> None:

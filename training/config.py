@@ -94,7 +94,10 @@ class TrainingConfig(BaseModel):
     test_share: Annotated[Share, Field(gt=0, description="of a single file, held out to report on")] = 0.1
     drop_repeats: Annotated[
         bool,
-        Field(description="leave out rows whose text is in a later split too: of train, calibration, validation, test"),
+        Field(
+            description="leave out rows whose text is in a later split too: of train, calibration, validation, test; "
+            "case, space and punctuation are no difference"
+        ),
     ] = True
 
     lowercase: Annotated[bool, Field(description="fold case before tokenizing")] = True

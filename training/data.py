@@ -3,7 +3,6 @@
 import hashlib
 import os
 import random
-import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -52,8 +51,9 @@ class Parts:
 class Splits:
     """What a run learns from, chooses its epoch by, fits its temperature on, and is judged by.
 
-    No row is in two of them. `test` is None where the data has none. `dropped` rows were left out, as their texts are
-    in test too or, of train, in any of the others. `own_valid`: validation and calibration are the data's own `valid`.
+    No row is in two of them, nor a text, by `words_of`, unless `drop_repeats` is off. `test` is None where the data has
+    none. `dropped` rows were left out, as their texts are in test too or, of train, in any of the others. `own_valid`:
+    validation and calibration are the data's own `valid`.
     """
 
     train: Examples
@@ -159,15 +159,37 @@ def folds(examples: Examples, seed: int, *, count: int = FOLDS) -> Rows:
 
 
 def first_copies(examples: Examples) -> Rows:
-    """The first row that has each row's words in their order (N,): to n-grams, punctuation is no difference."""
+    """The first row that has each row's text (N,), by its `words_of`."""
     first: dict[str, int] = {}
     keys = map(words_of, examples.texts)
     return np.array([first.setdefault(key, row) for row, key in enumerate(keys)], dtype=np.int64)
 
 
 def words_of(text: str) -> str:
-    """What is the same for copies of a text; of a text without words, all but case and space."""
-    return " ".join(re.findall(r"\w+", folded(text))) or folded(text)
+    """What is the same for copies of a text: its words in their order, whatever the case, space, punctuation and signs.
+    Of a text without words it is all that `folded` leaves: ":)" isn't ":(".
+
+    This is what "the same text" means wherever what is judged must not be learnt from: n-grams read a copy as the text.
+    """
+    same = folded(text)
+    return " ".join(same.translate(_WORDS_APART).split()) or same
+
+
+class _WordsApart(dict[int, int]):
+    """For str.translate: a space for each character of no word. Marks are of one: कि and की differ by theirs."""
+
+    def __missing__(self, code: int) -> int:
+        self[code] = code if _is_in_words(chr(code)) else ord(" ")
+        return self[code]
+
+
+def _is_in_words(character: str) -> bool:
+    if unicodedata.category(character) in {"Mn", "Mc"}:  # those that choose a sign's look follow signs
+        return not unicodedata.name(character, "").startswith("VARIATION SELECTOR")
+    return character.isalnum()
+
+
+_WORDS_APART = _WordsApart()
 
 
 def files(data: Path, *, needed: Sequence[str] = ("train",)) -> dict[str, Path]:
@@ -250,15 +272,16 @@ def check_fits(path: Path, examples: Examples, config: ClassifierConfig) -> None
 
 def folded(text: str) -> str:
     """What is the same for texts that differ in case and white space only, and in what the tokenizer reads as one: the
-    forms of a character (NFKC), and the two apostrophes.
+    forms of a character (NFKC), and the two apostrophes. Punctuation and signs stay: they may tell a label, or be all
+    of a name; what is held out is compared by `words_of`.
     """
     return " ".join(unicodedata.normalize("NFKC", text).replace("’", "'").split()).casefold()
 
 
 def _without(examples: Examples, others: Sequence[Examples]) -> Examples:
     """The rows whose text is in none of the others."""
-    known = {folded(text) for other in others for text in other.texts}
-    return examples.take([index for index, text in enumerate(examples.texts) if folded(text) not in known])
+    known = {words_of(text) for other in others for text in other.texts}
+    return examples.take([index for index, text in enumerate(examples.texts) if words_of(text) not in known])
 
 
 def _hold_out(

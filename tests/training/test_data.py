@@ -20,15 +20,15 @@ def load(source: Path, config: TrainingConfig = CONFIG) -> Splits:
 
 
 def test_what_is_held_out_is_not_trained_on(tmp_path: Path) -> None:
-    """Rows of train whose text is in test or valid, but for case and white space, are left out; and of the two parts
-    that valid is cut into, each text is in one.
+    """Rows of train whose text is in test or valid, but for case, space and punctuation, are left out; and of the two
+    parts that valid is cut into, each text is in one.
     """
-    write(tmp_path, "train.csv", CSV + "Seen  TWICE,a\nseen,b\n")
+    write(tmp_path, "train.csv", CSV + "Seen  TWICE!,a\nseen ...,b\n")
     write(tmp_path, "valid.csv", "text,label\n" + "".join(f"seen,a\nunseen {n},b\n" for n in range(3)))
     write(tmp_path, "test.csv", "text,label\nseen twice,a\ntext 4,b\nnew,a\n")
     splits = load(tmp_path)
     assert splits.dropped == 4
-    assert not {"Seen  TWICE", "seen", "text 4"} & set(splits.train.texts)
+    assert not {"Seen  TWICE!", "seen ...", "text 4"} & set(splits.train.texts)
     assert len(splits.train) == len(ROWS) - 1
     kept = load(tmp_path, TrainingConfig(drop_repeats=False))
     assert (kept.dropped, len(kept.train)) == (0, len(ROWS) + 2)
@@ -124,6 +124,34 @@ def test_the_seed_alone_decides_the_split(tmp_path: Path) -> None:
     assert first != other
 
 
+def test_texts_without_words_are_the_same_to_the_sign_alone(tmp_path: Path) -> None:
+    """A smile in test leaves a frown in train, and no smile."""
+    write(tmp_path, "train.csv", CSV + ":),a\n:(,b\n👍,a\n👎,b\n")
+    write(tmp_path, "test.csv", "text,label\n : ),a\n:),a\n👎,b\n")
+    splits = load(tmp_path)
+    held_out = [*splits.train.texts, *splits.validation.texts, *splits.calibration.texts]
+    assert {":(", "👍"} <= set(held_out)
+    assert not {":)", "👎"} & set(held_out)
+
+
+@pytest.mark.parametrize(
+    ("text", "other", "same"),
+    [
+        ("good 👍", "Good!", True),
+        ("well_known", "well-known ❤️", True),
+        ("“é bom”", "e\u0301 bom", True),
+        ("1\ufe0f\u20e3 ok", "1 ok", True),
+        ("कि", "की", False),
+        ("ดี", "ดุ", False),
+        ("no. way", "noway", False),
+        ("a b", "b a", False),
+    ],
+)
+def test_texts_of_the_same_words_are_the_same(text: str, other: str, *, same: bool) -> None:
+    """In their order. Signs are in no word; marks, which are vowels in many scripts, are."""
+    assert (data.words_of(text) == data.words_of(other)) == same
+
+
 @pytest.mark.parametrize("folder", [True, False])
 def test_all_rows_are_those_of_no_test_text(tmp_path: Path, *, folder: bool) -> None:
     """What was held out of train comes back to it, as the splits have it: no text of test, and no text twice that was
@@ -136,7 +164,7 @@ def test_all_rows_are_those_of_no_test_text(tmp_path: Path, *, folder: bool) -> 
     whole = data.whole(splits, CONFIG)
     assert whole is not None
     assert splits.test is not None
-    assert not set(map(data.folded, whole.train.texts)) & set(map(data.folded, splits.test.texts))
+    assert not set(map(data.words_of, whole.train.texts)) & set(map(data.words_of, splits.test.texts))
     parts = (splits.train, splits.validation, splits.calibration)
     assert len(whole.train) == sum(map(len, parts)) > len(splits.train)
     pairs = [pair for part in parts for pair in zip(part.texts, part.labels, strict=True)]

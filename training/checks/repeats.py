@@ -97,7 +97,7 @@ def find(parts: Mapping[str, tuple[Sequence[str], Sequence[Labels] | None]]) -> 
 
 
 def conflicts(train: Examples) -> Conflicts:
-    """Texts, folded, that are there with different labels."""
+    """Texts, folded, that are there with different labels: of "great!" and "great?" each may have its own."""
     found: dict[str, Counter[Labels]] = defaultdict(Counter)
     for text, labels in _keyed(train.texts, train.labels):
         found[folded(text)][labels or ()] += 1

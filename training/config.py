@@ -95,8 +95,9 @@ class TrainingConfig(BaseModel):
     drop_repeats: Annotated[
         bool,
         Field(
-            description="leave out rows whose text is in a later split too: of train, calibration, validation, test; "
-            "case, space and punctuation are no difference"
+            description="leave out rows of train whose text is in the data's own valid or test too, and of valid in "
+            "test; case, space and punctuation are no difference. What is held out at random needs none of it: copies "
+            "of a text stay together"
         ),
     ] = True
 

@@ -4,6 +4,7 @@ import hashlib
 import os
 import random
 import unicodedata
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -52,8 +53,8 @@ class Splits:
     """What a run learns from, chooses its epoch by, fits its temperature on, and is judged by.
 
     No row is in two of them, nor a text, by `words_of`, unless `drop_repeats` is off. `test` is None where the data has
-    none. `dropped` rows were left out, as their texts are in test too or, of train, in any of the others. `own_valid`:
-    validation and calibration are the data's own `valid`.
+    none. `dropped` rows were left out, as their texts are in the data's own test too or, of train, in its own valid.
+    `own_valid`: validation and calibration are that.
     """
 
     train: Examples
@@ -104,7 +105,10 @@ def hashes(paths: dict[str, Path]) -> dict[str, str]:
 
 
 def split(parts: Parts, config: TrainingConfig) -> Splits:
-    """Hold out what is missing, by seed and a label's share. Raises: DataError."""
+    """Hold out what is missing, by seed and a label's share; then leave out what the data's own valid and test have.
+
+    Raises: DataError.
+    """
     train, validation, test = parts.train, parts.valid, parts.test
     path = parts.paths["train"]
     _check_classes(path, train)
@@ -112,11 +116,11 @@ def split(parts: Parts, config: TrainingConfig) -> Splits:
     if not parts.source.is_dir():
         test, train = _carve(train, config.test_share, rng)
     validation, calibration, train = _hold_out(train, validation, config, rng)
+    _check_held_out(path, test, validation)
     rows = len(train) + len(validation) + len(calibration)
-    if config.drop_repeats:
+    if config.drop_repeats:  # between parts that were carved of one there are none
         judging = [test] if test is not None else []
-        validation = _without(validation, judging)
-        calibration = _without(calibration, [*judging, validation])
+        validation, calibration = (_without(part, judging) for part in (validation, calibration))
         train = _without(train, [*judging, validation, calibration])
     if not len(validation):
         raise DataError(f"{path}: no row is left for validation: all their texts are in test too (drop_repeats=false)")
@@ -243,12 +247,21 @@ def _check_classes(path: Path, train: Examples) -> None:
         )
 
 
+def _check_held_out(path: Path, test: Examples | None, validation: Examples) -> None:
+    for name, part in (("test", test), ("validation", validation)):
+        if part is not None and not len(part):
+            raise DataError(
+                f"{path}: no row can be held out for {name}: no class has 2 different texts left (case, space and "
+                "punctuation are no difference)"
+            )
+
+
 def _check_left(path: Path, read: Examples, train: Examples) -> None:
     gone = sorted(set(read.rows_a_label) - set(train.rows_a_label))
     if gone:
         raise DataError(
-            f"{path}: no row of {gone[0]!r} is left for training: the texts of all of them are held out too "
-            "(drop_repeats=false keeps them)"
+            f"{path}: no row of {gone[0]!r} is left for training: the texts of all of them are held out "
+            "(drop_repeats=false keeps those that are in valid or test too)"
         )
     if not any(text.strip() for text in train.texts):
         raise DataError(f"{path}: every text that is left for training is empty or white space")
@@ -299,17 +312,43 @@ def _hold_out(
 
 
 def _carve(examples: Examples, share: float, rng: random.Random) -> tuple[Examples, Examples]:
-    """A share of every label's rows, at random, and the rest: of each label at least one row stays in the rest, and
-    where it has two, at least one is carved. A row of several labels counts as one of its rarest.
+    """A share of every label's rows, at random, and the rest; all copies of a text are in one of them. Of each label at
+    least one text stays in the rest, and where it has two, at least one is carved. A text of several labels, on one row
+    or on several, counts as one of its rarest.
     """
-    strata: dict[str, list[int]] = {}
-    rows = examples.rows_a_label
-    for index, labels in enumerate(examples.labels):
-        strata.setdefault(min(labels, key=lambda label: (rows[label], label), default=""), []).append(index)
     carved: list[int] = []
-    for stratum in sorted(strata):
-        indices = strata[stratum]
-        rng.shuffle(indices)
-        carved += indices[: min(max(round(len(indices) * share), 1), len(indices) - 1)]
+    for texts in _strata(examples):
+        rng.shuffle(texts)
+        carved += _drawn(texts, share)
     inside = set(carved)
     return examples.take(sorted(carved)), examples.take([i for i in range(len(examples)) if i not in inside])
+
+
+def _strata(examples: Examples) -> list[list[list[int]]]:
+    """The texts of each label, each as the rows of all its copies."""
+    copies: dict[int, list[int]] = {}
+    for row, first in enumerate(first_copies(examples).tolist()):
+        copies.setdefault(first, []).append(row)
+    labels_of = {first: {label for row in rows for label in examples.labels[row]} for first, rows in copies.items()}
+    # By texts, not rows: a label of one text must not be drawn with those of another.
+    texts = Counter(label for labels in labels_of.values() for label in labels)
+    strata: dict[str, list[list[int]]] = {}
+    for first, rows in copies.items():
+        rarest = min(labels_of[first], key=lambda label: (texts[label], label), default="")
+        strata.setdefault(rarest, []).append(rows)
+    return [strata[label] for label in sorted(strata)]
+
+
+def _drawn(texts: Sequence[list[int]], share: float) -> list[int]:
+    """Rows of the first of these texts, as near to the share of all rows as they come, without the last text. A text
+    that would exceed the share by more than is lacking is passed over, unless all would: then it is the smallest.
+    """
+    lacking = max(round(sum(map(len, texts)) * share), 1)
+    drawn: list[list[int]] = []
+    for rows in texts:
+        if len(rows) < 2 * lacking and len(drawn) < len(texts) - 1:
+            drawn.append(rows)
+            lacking -= len(rows)
+    if not drawn and len(texts) > 1:
+        drawn = [min(texts, key=len)]
+    return [row for rows in drawn for row in rows]

@@ -107,19 +107,19 @@ def plant(parts: Parts, seed: int) -> tuple[str, tuple[str, ...]]:
     """A test text that train lacks, drawn by seed, and labels that it doesn't have."""
     assert parts.test is not None
     rng = random.Random(seed)
-    known = {data.folded(text) for text in parts.train.texts}
-    rows = [row for row, text in enumerate(parts.test.texts) if text.strip() and data.folded(text) not in known]
+    known = {data.words_of(text) for text in parts.train.texts}
+    rows = [row for row, text in enumerate(parts.test.texts) if text.strip() and data.words_of(text) not in known]
     row = rng.choice(rows)
     wrong = sorted(set(parts.train.rows_a_label) - set(parts.test.labels[row]))
     return parts.test.texts[row], (rng.choice(wrong),)
 
 
 def holding(splits: Splits, text: str) -> list[str]:
-    """The splits other than test that have this text, but for case and white space."""
+    """The splits other than test that have this text, but for case, space and punctuation."""
     return [
         name
         for name, part in splits.parts.items()
-        if name != "test" and data.folded(text) in map(data.folded, part.texts)
+        if name != "test" and data.words_of(text) in map(data.words_of, part.texts)
     ]
 
 

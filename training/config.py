@@ -94,7 +94,11 @@ class TrainingConfig(BaseModel):
     test_share: Annotated[Share, Field(gt=0, description="of a single file, held out to report on")] = 0.1
     drop_repeats: Annotated[
         bool,
-        Field(description="leave out rows whose text is in a later split too: of train, calibration, validation, test"),
+        Field(
+            description="leave out rows of train whose text is in the data's own valid or test too, and of valid in "
+            "test; case, space and punctuation are no difference. What is held out at random needs none of it: copies "
+            "of a text stay together"
+        ),
     ] = True
 
     lowercase: Annotated[bool, Field(description="fold case before tokenizing")] = True

@@ -3,8 +3,8 @@
 import hashlib
 import os
 import random
-import re
 import unicodedata
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -53,8 +53,9 @@ class Parts:
 class Splits:
     """What a run learns from, chooses its epoch by, fits its temperature on, and is judged by.
 
-    No row is in two of them. `test` is None where the data has none. `dropped` rows were left out, as their texts are
-    in test too or, of train, in any of the others. `own_valid`: validation and calibration are the data's own `valid`.
+    No row is in two of them, nor a text, by `words_of`, unless `drop_repeats` is off. `test` is None where the data has
+    none. `dropped` rows were left out, as their texts are in the data's own test too or, of train, in its own valid.
+    `own_valid`: validation and calibration are that.
     """
 
     train: Examples
@@ -107,7 +108,10 @@ def hashes(paths: dict[str, Path]) -> dict[str, str]:
 
 
 def split(parts: Parts, config: TrainingConfig) -> Splits:
-    """Hold out what is missing, by seed and a label's share. Raises: DataError."""
+    """Hold out what is missing, by seed and a label's share; then leave out what the data's own valid and test have.
+
+    Raises: DataError.
+    """
     train, validation, test = parts.train, parts.valid, parts.test
     path = parts.paths["train"]
     _check_classes(path, train)
@@ -115,11 +119,11 @@ def split(parts: Parts, config: TrainingConfig) -> Splits:
     if not parts.source.is_dir():
         test, train = _carve(train, config.test_share, rng)
     validation, calibration, train = _hold_out(train, validation, config, rng)
+    _check_held_out(path, test, validation)
     rows = len(train) + len(validation) + len(calibration)
-    if config.drop_repeats:
+    if config.drop_repeats:  # between parts that were carved of one there are none
         judging = [test] if test is not None else []
-        validation = _without(validation, judging)
-        calibration = _without(calibration, [*judging, validation])
+        validation, calibration = (_without(part, judging) for part in (validation, calibration))
         train = _without(train, [*judging, validation, calibration])
     if not len(validation):
         raise DataError(f"{path}: no row is left for validation: all their texts are in test too (drop_repeats=false)")
@@ -171,15 +175,37 @@ def folds(examples: Examples, seed: int, *, count: int = FOLDS) -> Rows:
 
 
 def first_copies(examples: Examples) -> Rows:
-    """The first row that has each row's words in their order (N,): to n-grams, punctuation is no difference."""
+    """The first row that has each row's text (N,), by its `words_of`."""
     first: dict[str, int] = {}
     keys = map(words_of, examples.texts)
     return np.array([first.setdefault(key, row) for row, key in enumerate(keys)], dtype=np.int64)
 
 
 def words_of(text: str) -> str:
-    """What is the same for copies of a text; of a text without words, all but case and space."""
-    return " ".join(re.findall(r"\w+", folded(text))) or folded(text)
+    """What is the same for copies of a text: its words in their order, whatever the case, space, punctuation and signs.
+    Of a text without words it is all that `folded` leaves: ":)" isn't ":(".
+
+    This is what "the same text" means wherever what is judged must not be learnt from: n-grams read a copy as the text.
+    """
+    same = folded(text)
+    return " ".join(same.translate(_WORDS_APART).split()) or same
+
+
+class _WordsApart(dict[int, int]):
+    """For str.translate: a space for each character of no word. Marks are of one: कि and की differ by theirs."""
+
+    def __missing__(self, code: int) -> int:
+        self[code] = code if _is_in_words(chr(code)) else ord(" ")
+        return self[code]
+
+
+def _is_in_words(character: str) -> bool:
+    if unicodedata.category(character) in {"Mn", "Mc"}:  # those that choose a sign's look follow signs
+        return not unicodedata.name(character, "").startswith("VARIATION SELECTOR")
+    return character.isalnum()
+
+
+_WORDS_APART = _WordsApart()
 
 
 def files(data: Path, *, needed: Sequence[str] = ("train",)) -> dict[str, Path]:
@@ -233,12 +259,21 @@ def _check_classes(path: Path, train: Examples) -> None:
         )
 
 
+def _check_held_out(path: Path, test: Examples | None, validation: Examples) -> None:
+    for name, part in (("test", test), ("validation", validation)):
+        if part is not None and not len(part):
+            raise DataError(
+                f"{path}: no row can be held out for {name}: no class has 2 different texts left (case, space and "
+                "punctuation are no difference)"
+            )
+
+
 def _check_left(path: Path, read: Examples, train: Examples) -> None:
     gone = sorted(set(read.rows_a_label) - set(train.rows_a_label))
     if gone:
         raise DataError(
-            f"{path}: no row of {gone[0]!r} is left for training: the texts of all of them are held out too "
-            "(drop_repeats=false keeps them)"
+            f"{path}: no row of {gone[0]!r} is left for training: the texts of all of them are held out "
+            "(drop_repeats=false keeps those that are in valid or test too)"
         )
     if not any(text.strip() for text in train.texts):
         raise DataError(f"{path}: every text that is left for training is empty or white space")
@@ -262,15 +297,16 @@ def check_fits(path: Path, examples: Examples, config: ClassifierConfig) -> None
 
 def folded(text: str) -> str:
     """What is the same for texts that differ in case and white space only, and in what the tokenizer reads as one: the
-    forms of a character (NFKC), and the two apostrophes.
+    forms of a character (NFKC), and the two apostrophes. Punctuation and signs stay: they may tell a label, or be all
+    of a name; what is held out is compared by `words_of`.
     """
     return " ".join(unicodedata.normalize("NFKC", text).replace("’", "'").split()).casefold()
 
 
 def _without(examples: Examples, others: Sequence[Examples]) -> Examples:
     """The rows whose text is in none of the others."""
-    known = {folded(text) for other in others for text in other.texts}
-    return examples.take([index for index, text in enumerate(examples.texts) if folded(text) not in known])
+    known = {words_of(text) for other in others for text in other.texts}
+    return examples.take([index for index, text in enumerate(examples.texts) if words_of(text) not in known])
 
 
 def _hold_out(
@@ -288,17 +324,43 @@ def _hold_out(
 
 
 def _carve(examples: Examples, share: float, rng: random.Random) -> tuple[Examples, Examples]:
-    """A share of every label's rows, at random, and the rest: of each label at least one row stays in the rest, and
-    where it has two, at least one is carved. A row of several labels counts as one of its rarest.
+    """A share of every label's rows, at random, and the rest; all copies of a text are in one of them. Of each label at
+    least one text stays in the rest, and where it has two, at least one is carved. A text of several labels, on one row
+    or on several, counts as one of its rarest.
     """
-    strata: dict[str, list[int]] = {}
-    rows = examples.rows_a_label
-    for index, labels in enumerate(examples.labels):
-        strata.setdefault(min(labels, key=lambda label: (rows[label], label), default=""), []).append(index)
     carved: list[int] = []
-    for stratum in sorted(strata):
-        indices = strata[stratum]
-        rng.shuffle(indices)
-        carved += indices[: min(max(round(len(indices) * share), 1), len(indices) - 1)]
+    for texts in _strata(examples):
+        rng.shuffle(texts)
+        carved += _drawn(texts, share)
     inside = set(carved)
     return examples.take(sorted(carved)), examples.take([i for i in range(len(examples)) if i not in inside])
+
+
+def _strata(examples: Examples) -> list[list[list[int]]]:
+    """The texts of each label, each as the rows of all its copies."""
+    copies: dict[int, list[int]] = {}
+    for row, first in enumerate(first_copies(examples).tolist()):
+        copies.setdefault(first, []).append(row)
+    labels_of = {first: {label for row in rows for label in examples.labels[row]} for first, rows in copies.items()}
+    # By texts, not rows: a label of one text must not be drawn with those of another.
+    texts = Counter(label for labels in labels_of.values() for label in labels)
+    strata: dict[str, list[list[int]]] = {}
+    for first, rows in copies.items():
+        rarest = min(labels_of[first], key=lambda label: (texts[label], label), default="")
+        strata.setdefault(rarest, []).append(rows)
+    return [strata[label] for label in sorted(strata)]
+
+
+def _drawn(texts: Sequence[list[int]], share: float) -> list[int]:
+    """Rows of the first of these texts, as near to the share of all rows as they come, without the last text. A text
+    that would exceed the share by more than is lacking is passed over, unless all would: then it is the smallest.
+    """
+    lacking = max(round(sum(map(len, texts)) * share), 1)
+    drawn: list[list[int]] = []
+    for rows in texts:
+        if len(rows) < 2 * lacking and len(drawn) < len(texts) - 1:
+            drawn.append(rows)
+            lacking -= len(rows)
+    if not drawn and len(texts) > 1:
+        drawn = [min(texts, key=len)]
+    return [row for rows in drawn for row in rows]

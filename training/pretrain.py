@@ -117,8 +117,8 @@ def _tell(console: Console, found: Texts, device: torch.device) -> None:
     if found.left_out or found.repeated:
         telling.say(
             console,
-            f"left out {found.left_out:,} texts that read as one that a classifier is judged by, and "
-            f"{found.repeated:,} that came before",
+            f"left out {found.left_out:,} texts that a classifier is judged by, whatever their case, space and "
+            f"punctuation, and {found.repeated:,} that came before",
         )
 
 

@@ -63,8 +63,8 @@ def tell_run(
     if splits.dropped:
         say(
             console,
-            f"left out {splits.dropped:,} rows whose texts are in a later split too, of train, calibration, validation "
-            "and test (drop_repeats=false keeps them)",
+            f"left out {splits.dropped:,} rows whose texts, but for case, space and punctuation, are in valid or test "
+            "too (drop_repeats=false keeps them)",
         )
 
 

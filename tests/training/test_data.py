@@ -1,11 +1,12 @@
 """training.data: what is refused, what is left out, and how rows are split."""
 
+import itertools
 import json
 from pathlib import Path
 
 import pytest
 
-from tests.training.files import CSV, JSONL, ROWS, write
+from tests.training.files import CSV, JSONL, ROWS, write, write_rows
 from training import data
 from training.config import TrainingConfig
 from training.data import Splits
@@ -20,15 +21,15 @@ def load(source: Path, config: TrainingConfig = CONFIG) -> Splits:
 
 
 def test_what_is_held_out_is_not_trained_on(tmp_path: Path) -> None:
-    """Rows of train whose text is in test or valid, but for case and white space, are left out; and of the two parts
-    that valid is cut into, each text is in one.
+    """Rows of train whose text is in test or valid, but for case, space and punctuation, are left out; and of the two
+    parts that valid is cut into, each text is in one.
     """
-    write(tmp_path, "train.csv", CSV + "Seen  TWICE,a\nseen,b\n")
+    write(tmp_path, "train.csv", CSV + "Seen  TWICE!,a\nseen ...,b\n")
     write(tmp_path, "valid.csv", "text,label\n" + "".join(f"seen,a\nunseen {n},b\n" for n in range(3)))
     write(tmp_path, "test.csv", "text,label\nseen twice,a\ntext 4,b\nnew,a\n")
     splits = load(tmp_path)
-    assert splits.dropped == 4
-    assert not {"Seen  TWICE", "seen", "text 4"} & set(splits.train.texts)
+    assert splits.dropped == 3
+    assert not {"Seen  TWICE!", "seen ...", "text 4"} & set(splits.train.texts)
     assert len(splits.train) == len(ROWS) - 1
     kept = load(tmp_path, TrainingConfig(drop_repeats=False))
     assert (kept.dropped, len(kept.train)) == (0, len(ROWS) + 2)
@@ -76,11 +77,90 @@ def test_what_is_tested_took_no_part_in_choosing(tmp_path: Path) -> None:
         load(tmp_path)
 
 
-def test_copies_in_a_single_file_end_up_on_one_side(tmp_path: Path) -> None:
-    """Every text four times: what is tested was not trained on."""
-    splits = load(write(tmp_path, "a.jsonl", JSONL * 4))
+ENDINGS = ("", "!", " ...", "?")
+
+
+def words(part: Examples) -> set[str]:
+    return set(map(data.words_of, part.texts))
+
+
+def test_copies_in_a_single_file_end_up_in_one_part(tmp_path: Path) -> None:
+    """Every text four times, with an ending of its own: what is judged was not learnt from, none of them is lost, and
+    each class has its share.
+    """
+    path = write_rows(tmp_path, "a.jsonl", [(text + ending, label) for text, label in ROWS for ending in ENDINGS])
+    splits = load(path)
+    for one, other in itertools.combinations(splits.parts.values(), 2):
+        assert not words(one) & words(other)
+    assert (splits.dropped, sum(map(len, splits.parts.values()))) == (0, 4 * len(ROWS))
     assert splits.test is not None
-    assert not set(splits.train.texts) & set(splits.test.texts)
+    assert splits.test.rows_a_label == {"a": 8, "b": 8}
+    assert load(path) == splits
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_class_of_one_text_is_learnt(tmp_path: Path, seed: int) -> None:
+    """Its copies stay in train, also where another class has one of them."""
+    greetings = [("hi", "greeting"), ("Hi!", "greeting"), ("HI ...", "greeting")] * 10
+    path = write_rows(tmp_path, "a.jsonl", [*greetings, *ROWS, ("hi?", "a")])
+    splits = load(path, TrainingConfig(seed=seed))
+    assert (splits.train.rows_a_label["greeting"], splits.dropped) == (30, 0)
+    judging = [part for name, part in splits.parts.items() if name != "train"]
+    assert all(set(part.rows_a_label) == {"a", "b"} for part in judging)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_text_of_half_a_class_is_not_drawn_for_a_tenth(tmp_path: Path, seed: int) -> None:
+    """Nor is the class out of test: other texts of it are there."""
+    rows = [("hi", "greeting")] * 60 + [(f"hello {number}", "greeting") for number in range(60)]
+    splits = load(write_rows(tmp_path, "a.jsonl", [*rows, *ROWS]), TrainingConfig(seed=seed, least_held_out=0))
+    assert splits.train.texts.count("hi") == 60
+    assert splits.test is not None
+    assert splits.test.rows_a_label == {"greeting": 12, "a": 2, "b": 2}
+
+
+def test_of_two_texts_of_a_class_the_rarer_is_held_out(tmp_path: Path) -> None:
+    """As one of them must be, for the class to be judged."""
+    rows = [("hi", "greeting")] * 30 + [("Hello", "greeting"), ("hello!", "greeting")] * 10
+    splits = load(write_rows(tmp_path, "a.jsonl", [*rows, *ROWS]))
+    assert splits.test is not None
+    assert (splits.test.rows_a_label["greeting"], splits.train.rows_a_label["greeting"]) == (20, 30)
+
+
+@pytest.mark.parametrize(("texts", "part"), [((1, 1), "test"), ((2, 1), "validation")])
+def test_too_few_texts_to_hold_one_out_are_refused(tmp_path: Path, texts: tuple[int, int], part: str) -> None:
+    """However often they come: one a class, and another for test alone."""
+    distinct = [
+        (f"{label} {number}", label) for label, count in zip("ab", texts, strict=True) for number in range(count)
+    ]
+    path = write_rows(tmp_path, "a.jsonl", distinct * 10)
+    with pytest.raises(
+        DataError, match=rf"a\.jsonl: no row can be held out for {part}: no class has 2 different texts"
+    ):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    ("labels", "seed", "held_out"),
+    [
+        ("abac", 0, ([18, 26, 31, 32, 33], [5, 6, 8, 11], [3, 20, 29, 36])),
+        ("abac", 1, ([3, 4, 18, 26, 37], [1, 2, 7, 38], [5, 10, 22, 31])),
+        (None, 0, ([6, 8, 12, 20, 22, 32], [0, 14, 24, 38], [5, 19, 27, 37])),
+        (None, 1, ([3, 6, 16, 25, 26, 28], [4, 17, 24, 30], [9, 32, 35, 38])),
+    ],
+)
+def test_rows_of_distinct_texts_are_split_as_they_always_were(
+    tmp_path: Path, labels: str | None, seed: int, held_out: tuple[list[int], ...]
+) -> None:
+    """Figures are published of such splits, which were recorded before copies were kept together: single-label, and
+    multi-label.
+    """
+    several = [["a"] + ["b"] * (number % 3 == 0) + ["c"] * (number % 5 == 0) for number in range(40)]
+    rows = [(f"text {number}", labels[number % 4] if labels else several[number]) for number in range(40)]
+    splits = load(write_rows(tmp_path, "a.jsonl", rows), TrainingConfig(seed=seed, least_held_out=10))
+    assert splits.test is not None
+    judging = (splits.validation, splits.calibration, splits.test)
+    assert tuple([int(text.split()[1]) for text in part.texts] for part in judging) == held_out
 
 
 def test_a_class_that_is_wholly_held_out_is_refused(tmp_path: Path) -> None:
@@ -134,6 +214,34 @@ def test_the_seed_alone_decides_the_split(tmp_path: Path) -> None:
     assert first != other
 
 
+def test_texts_without_words_are_the_same_to_the_sign_alone(tmp_path: Path) -> None:
+    """A smile in test leaves a frown in train, and no smile."""
+    write(tmp_path, "train.csv", CSV + ":),a\n:(,b\n👍,a\n👎,b\n")
+    write(tmp_path, "test.csv", "text,label\n : ),a\n:),a\n👎,b\n")
+    splits = load(tmp_path)
+    held_out = [*splits.train.texts, *splits.validation.texts, *splits.calibration.texts]
+    assert {":(", "👍"} <= set(held_out)
+    assert not {":)", "👎"} & set(held_out)
+
+
+@pytest.mark.parametrize(
+    ("text", "other", "same"),
+    [
+        ("good 👍", "Good!", True),
+        ("well_known", "well-known ❤️", True),
+        ("“é bom”", "e\u0301 bom", True),
+        ("1\ufe0f\u20e3 ok", "1 ok", True),
+        ("कि", "की", False),
+        ("ดี", "ดุ", False),
+        ("no. way", "noway", False),
+        ("a b", "b a", False),
+    ],
+)
+def test_texts_of_the_same_words_are_the_same(text: str, other: str, *, same: bool) -> None:
+    """In their order. Signs are in no word; marks, which are vowels in many scripts, are."""
+    assert (data.words_of(text) == data.words_of(other)) == same
+
+
 @pytest.mark.parametrize("folder", [True, False])
 def test_all_rows_are_those_of_no_test_text(tmp_path: Path, *, folder: bool) -> None:
     """What was held out of train comes back to it, as the splits have it: no text of test, and no text twice that was
@@ -146,7 +254,7 @@ def test_all_rows_are_those_of_no_test_text(tmp_path: Path, *, folder: bool) -> 
     whole = data.whole(splits, CONFIG)
     assert whole is not None
     assert splits.test is not None
-    assert not set(map(data.folded, whole.train.texts)) & set(map(data.folded, splits.test.texts))
+    assert not set(map(data.words_of, whole.train.texts)) & set(map(data.words_of, splits.test.texts))
     parts = (splits.train, splits.validation, splits.calibration)
     assert len(whole.train) == sum(map(len, parts)) > len(splits.train)
     pairs = [pair for part in parts for pair in zip(part.texts, part.labels, strict=True)]

@@ -3,7 +3,11 @@
 Serious is what makes the figures of a run untrue or a class impossible to learn, and `lembra check` then exits with 1:
 
 - training refuses it: one class only, or one of which no row is left without those that are held out too
-- 1 % or more of test's or valid's rows have a text of train, or of test a text of valid: accuracy may gain as much
+- 1 % or more of test's or valid's rows have a text of train, or of test a text of valid, whatever its case, space and
+  punctuation: accuracy may gain as much, but where training leaves the copies out, as it does by itself
+- 1 % or more of them have nearly such a text: accuracy may gain as much, as training keeps those
+- 1 % or more of train's rows have nearly the text of an earlier one, where all that judges is held out of train at
+  random: one of the two may be learnt from, and the other judged. Copies are held out together
 - valid or test has a label that train doesn't have
 - train has fewer than 3 rows of a class: it can't be in train, validation and calibration
 - two labels differ in case or spaces only: one thing is two classes
@@ -19,7 +23,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from training.checks.repeats import Conflicts, Repeats
+from training.checks.repeats import Conflicts, Copies, Repeats
 from training.data import Parts, folded
 from training.reading import Examples
 
@@ -65,6 +69,7 @@ def find(
         *_conflicting(conflicts, len(parts.train)),
         *_empty(parts),
         *_inside(repeats),
+        *_nearly_inside(parts, repeats),
         *_unlabelled(repeats),
         *_skew(parts.train),
         *_suspected(suspected, len(parts.train)),
@@ -111,16 +116,18 @@ def _leaks(repeats: Sequence[Repeats]) -> Iterator[Finding]:
     for found in repeats:
         if found.part == found.among or "unlabelled" in (found.part, found.among):
             continue
-        texts = found.folded.rows - found.empty
-        if texts or found.near.rows:
-            where = f"also in {found.among}"
-            if not found.exact.rows:
-                where = f"in {found.among} but for case and white space" if texts else f"nearly in {found.among}"
-            rows = found.exact.rows or texts or found.near.rows
+        if texts := found.same.rows - found.empty:
+            changed = "" if texts == found.exact.rows else ", but for case, white space and punctuation"
             yield _finding(
-                "serious" if texts >= SERIOUS_SHARE * found.rows else "warning",
-                f"{rows:,} of {found.rows:,} {found.part} texts are {where}",
-                _repeated(found),
+                _severity(texts, found),
+                f"{texts:,} of {found.rows:,} {found.part} texts are also in {found.among}{changed}",
+                f"{_repeated(found)}. Training leaves their copies in {found.among} out, unless drop_repeats=false",
+            )
+        if found.near.rows:
+            yield _finding(
+                _severity(found.near.rows, found),
+                f"{found.near.rows:,} of {found.rows:,} {found.part} texts are nearly in {found.among}",
+                f"{_nearly(found)}. Training keeps what they repeat in {found.among}, and accuracy may gain as much",
             )
 
 
@@ -148,22 +155,43 @@ def _empty(parts: Parts) -> Iterator[Finding]:
 
 def _inside(repeats: Sequence[Repeats]) -> Iterator[Finding]:
     for found in repeats:
-        texts = found.folded.rows - found.empty
-        if found.part == found.among and texts + found.near.rows:
-            rows, repeat = (texts, "repeat") if texts else (found.near.rows, "nearly repeat")
+        texts = found.same.rows - found.empty
+        if found.part == found.among and texts:
             yield _finding(
-                "warning" if texts >= SERIOUS_SHARE * found.rows and found.part != "unlabelled" else "note",
-                f"{rows:,} of {found.rows:,} {found.part} texts {repeat} an earlier one",
+                _severity(texts, found, most="warning") if found.part != "unlabelled" else "note",
+                f"{texts:,} of {found.rows:,} {found.part} texts repeat an earlier one",
                 _repeated(found),
             )
 
 
+def _nearly_inside(parts: Parts, repeats: Sequence[Repeats]) -> Iterator[Finding]:
+    for found in repeats:
+        if found.part == found.among and found.near.rows:
+            severity, why = _split_at_random(parts, found)
+            yield _finding(
+                severity,
+                f"{found.near.rows:,} of {found.rows:,} {found.part} texts nearly repeat an earlier one",
+                _nearly(found) + why,
+            )
+
+
+def _split_at_random(parts: Parts, found: Repeats) -> tuple[Severity, str]:
+    """How bad near copies inside a part are, and why: of train, what judges may be held out beside them."""
+    if found.part != "train" or parts.valid is not None:
+        return "note", ""
+    held_out = "is held out of train at random, away from them, and its accuracy may gain"
+    if parts.test is not None:
+        return _severity(found.near.rows, found, most="warning"), f". Validation {held_out}; that of test can't"
+    why = f". What judges {held_out} as much; copies are held out together, not these"
+    return _severity(found.near.rows, found), why
+
+
 def _unlabelled(repeats: Sequence[Repeats]) -> Iterator[Finding]:
     for found in repeats:
-        if found.among == "unlabelled" != found.part and found.folded.rows + found.near.rows:
-            rows, where = (found.folded.rows, "also") if found.folded.rows else (found.near.rows, "nearly")
+        if found.among == "unlabelled" != found.part and found.same.rows + found.near.rows:
+            rows, where = (found.same.rows, "also") if found.same.rows else (found.near.rows, "nearly")
             title = f"{rows:,} of {found.rows:,} {found.part} texts are {where} in unlabelled"
-            yield _finding("note", title, _repeated(found))
+            yield _finding("note", title, f"{_repeated(found)}; {_counted(found.near)} more nearly so")
 
 
 def _skew(train: Examples) -> Iterator[Finding]:
@@ -195,15 +223,25 @@ def _suspected(suspected: int | None, rows: int) -> Iterator[Finding]:
         )
 
 
+def _severity(rows: int, found: Repeats, *, most: Severity = "serious") -> Severity:
+    """`most`, or what is one step less where these rows are few of the part."""
+    return most if rows >= SERIOUS_SHARE * found.rows else ORDER[ORDER.index(most) + 1]
+
+
 def _repeated(found: Repeats) -> str:
-    """How many to the letter, but for case and white space, nearly; and with which labels."""
-    others = [copies.other_labels for copies in (found.exact, found.folded, found.near)]
-    exact, same, near = (
-        f"{copies.rows:,}" + (f" ({other:,} with other labels)" if other else "")
-        for copies, other in zip((found.exact, found.folded, found.near), others, strict=True)
-    )
+    """How many to the letter, but for case and white space, but for punctuation too; and with which labels."""
+    exact, cased, same = map(_counted, (found.exact, found.folded, found.same))
     empty = f", {found.empty:,} of them empty" if found.empty else ""
-    return f"to the letter {exact}; but for case and white space {same}{empty}; {near} more nearly so"
+    return f"to the letter {exact}; but for case and white space {cased}; but for punctuation too {same}{empty}"
+
+
+def _nearly(found: Repeats) -> str:
+    other = f", and in the labels of {found.near.other_labels:,}" if found.near.other_labels else ""
+    return f"they differ in more than case, white space and punctuation{other}"
+
+
+def _counted(copies: Copies) -> str:
+    return f"{copies.rows:,}" + (f" ({copies.other_labels:,} with other labels)" if copies.other_labels else "")
 
 
 def _named(names: set[str]) -> str:

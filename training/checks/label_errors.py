@@ -13,7 +13,7 @@ import numpy as np
 from model.calibration import Flags, Floats, probabilities
 from model.config import Kind
 from training import calibrate, linear
-from training.data import FOLDS, folded, folds
+from training.data import FOLDS, folds, words_of
 from training.evaluate import flags
 from training.metrics import Doubles
 from training.reading import Examples
@@ -44,7 +44,7 @@ def find(train: Examples, seed: int) -> Suspects:
     """Rows of `train` whose labels look wrong. Deterministic. None where there are too few rows or classes to tell."""
     names = sorted(train.rows_a_label)
     # A model a label: a column that is no label, with an own value in each row, would take hours.
-    few = len(train) < FEWEST_A_LABEL * len(names) or len(set(map(folded, train.texts))) < 2 * FOLDS
+    few = len(train) < FEWEST_A_LABEL * len(names) or len(set(map(words_of, train.texts))) < 2 * FOLDS
     if len(names) < 2 or few:
         return Suspects([], [], [])
     given_NC = flags(train.labels, names)

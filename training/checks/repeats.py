@@ -1,6 +1,7 @@
-"""Texts that come twice, inside a part and across parts: to the letter, but for case and white space, and nearly.
+"""Texts that come twice, inside a part and across parts: to the letter, but for case and white space, but for
+punctuation too, and nearly.
 
-Nearly is a Jaccard similarity of at least 0.8 over the folded texts' shingles of 5 characters: characters, so that
+Nearly is a Jaccard similarity of at least 0.8 over shingles of 5 characters of the texts' words: characters, so that
 tweets and languages without spaces are served too. MinHash and banding (Broder 1997; Leskovec et al., Mining of Massive
 Datasets, section 3.4) find the candidates, and each is then compared in full. 100,000 documents take about 15 seconds.
 
@@ -8,14 +9,14 @@ N texts, P places of a signature.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
-from training.data import folded
+from training.data import folded, words_of
 from training.reading import Examples, Labels
 
 SHINGLE = 5
@@ -50,7 +51,8 @@ class Copies(BaseModel):
 class Repeats(BaseModel):
     """Rows of `part` whose text is in `among` too; where both are the same part, in an earlier row of it.
 
-    `folded` counts those of `exact` too; `near` none of either. `empty` of `folded` are empty texts.
+    `folded` counts those of `exact` too, and `same` those of `folded`: copies, as `data.words_of` has them. `near`
+    counts none of these. `empty` of `same` are empty texts.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -60,6 +62,7 @@ class Repeats(BaseModel):
     rows: int  # of the whole part
     exact: Copies
     folded: Copies
+    same: Copies
     near: Copies
     empty: int
 
@@ -80,15 +83,16 @@ Near = Mapping[str, Sequence[str]]
 def find(parts: Mapping[str, tuple[Sequence[str], Sequence[Labels] | None]]) -> list[Repeats]:
     """Every part in itself, in those named before it, and in `unlabelled`; parts are texts and their labels."""
     exact = {name: _keyed(texts, labels) for name, (texts, labels) in parts.items()}
-    keyed = {name: [(folded(text), labels) for text, labels in part] for name, part in exact.items()}
-    near = near_texts(list(dict.fromkeys(text for part in keyed.values() for text, _ in part)))
+    cased, same = ({name: _by(form, part) for name, part in exact.items()} for form in (folded, words_of))
+    near = near_texts(list(dict.fromkeys(text for part in same.values() for text, _ in part)))
     return [
         Repeats(
             part=part,
             among=among,
             rows=len(exact[part]),
             exact=_copies(exact[part], exact[among])[0],
-            folded=(found := _copies(keyed[part], keyed[among], near))[0],
+            folded=_copies(cased[part], cased[among])[0],
+            same=(found := _copies(same[part], same[among], near))[0],
             near=found[1],
             empty=found[2],
         )
@@ -97,7 +101,7 @@ def find(parts: Mapping[str, tuple[Sequence[str], Sequence[Labels] | None]]) -> 
 
 
 def conflicts(train: Examples) -> Conflicts:
-    """Texts, folded, that are there with different labels."""
+    """Texts, folded, that are there with different labels: of "great!" and "great?" each may have its own."""
     found: dict[str, Counter[Labels]] = defaultdict(Counter)
     for text, labels in _keyed(train.texts, train.labels):
         found[folded(text)][labels or ()] += 1
@@ -106,7 +110,7 @@ def conflicts(train: Examples) -> Conflicts:
 
 
 def near_texts(texts: Sequence[str]) -> dict[str, list[str]]:
-    """For each of these distinct folded texts that has any, the others that are nearly the same."""
+    """For each of these distinct texts, by `data.words_of`, that has any, the others that are nearly the same."""
     long = [text for text in texts if len(text) >= SHINGLE]
     found: dict[str, list[str]] = {}
     if len(long) < 2:
@@ -139,6 +143,10 @@ def _keyed(texts: Sequence[str], labels: Sequence[Labels] | None) -> Keyed:
     if labels is None:
         return [(text, None) for text in texts]
     return [(text, tuple(sorted(found))) for text, found in zip(texts, labels, strict=True)]
+
+
+def _by(form: Callable[[str], str], part: Keyed) -> Keyed:
+    return [(form(text), labels) for text, labels in part]
 
 
 def _pairs(names: Sequence[str]) -> Iterator[tuple[str, str]]:

@@ -189,6 +189,7 @@ def hashes(texts: Iterable[str]) -> Tensor:
 
 
 def _hashed(texts: Iterable[str]) -> npt.NDArray[np.int64]:
+    # `folded`, though `words_of` is what a copy is elsewhere: encoders that are written have these hashes.
     # A lone half of a surrogate pair, which JSON may hold, is a text like any other.
     whole = (hashlib.sha256(folded(text).encode(errors="surrogatepass")) for text in texts)
     return np.frombuffer(b"".join(found.digest()[:HASH_BYTES] for found in whole), dtype=">i8").astype(np.int64)

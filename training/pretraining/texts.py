@@ -23,7 +23,7 @@ class Texts:
 
     train: list[str]
     held_out: list[str]
-    left_out: int  # as they are, folded, in what a classifier is judged by
+    left_out: int  # as they are, by data.words_of, in what a classifier is judged by
     repeated: int  # as the same text, to the letter, came before
     hashes: dict[str, str] = field(default_factory=dict)  # sha256, by the name of the file
 
@@ -65,8 +65,8 @@ def _texts(path: Path, columns: Columns) -> Iterable[str]:
 
 
 def _choose(texts: Sequence[str], judging: Iterable[str], *, source: Path, seed: int, hashes: dict[str, str]) -> Texts:
-    known = {data.folded(text) for text in judging}
-    kept = [text for text in texts if text.strip() and data.folded(text) not in known]
+    known = {data.words_of(text) for text in judging}
+    kept = [text for text in texts if text.strip() and data.words_of(text) not in known]
     left_out = sum(bool(text.strip()) for text in texts) - len(kept)
     distinct = list(dict.fromkeys(kept))
     if len(distinct) < 2:

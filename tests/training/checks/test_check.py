@@ -15,6 +15,7 @@ from tests.training.files import CSV, write, write_rows
 from training import data
 from training.checks import check, label_errors, repeats
 from training.checks.check import DataCheck
+from training.checks.findings import Finding
 from training.reading import Columns
 
 GOOD = ["a", "warm", "clever", "story", "told", "with", "great", "charm", "by", "fine", "players"]
@@ -65,17 +66,74 @@ def test_lengths_scripts_and_empty_texts_of_a_part(tmp_path: Path) -> None:
 
 
 def test_repeats_across_parts_are_counted_each_way(tmp_path: Path) -> None:
-    """To the letter, but for case and white space, nearly; and those that carry another label."""
+    """To the letter, but for case and white space, and punctuation, nearly; and those that carry another label."""
     long = "the quick brown fox jumps over the lazy dog, and then it sleeps until the sun goes down behind the hills"
     train = [*reviews(40), ("one text", "up"), ("Another text", "up"), (long, "up")]
-    test = [("one text", "up"), ("one text", "down"), ("another  TEXT", "up"), (long + "!", "down"), ("unseen", "up")]
+    test = [("one text", "up"), ("one text", "down"), ("another  TEXT", "up"), ("Another-text!", "down")]
+    test += [(long + " there", "down"), ("unseen", "up")]
     found = check_of(tmp_path, train=train, test=test)
     (across,) = (one for one in found.repeats if (one.part, one.among) == ("test", "train"))
-    assert across.rows == 5
+    assert across.rows == 6
     assert across.exact == repeats.Copies(rows=2, other_labels=1)
     assert across.folded == repeats.Copies(rows=3, other_labels=1)
+    assert across.same == repeats.Copies(rows=4, other_labels=2)
     assert across.near == repeats.Copies(rows=1, other_labels=1)
-    assert "2 of 5 test texts are also in train" in titles(found, "serious")
+    assert "4 of 6 test texts are also in train, but for case, white space and punctuation" in titles(found, "serious")
+
+
+def finding(found: DataCheck, title: str) -> Finding:
+    (one,) = (finding for finding in found.findings if finding.title == title)
+    return one
+
+
+def test_copies_but_for_punctuation_are_left_out_and_near_ones_are_not(tmp_path: Path) -> None:
+    """Both are serious where they are 1 % of the part, and it is said which of them training keeps."""
+    train = reviews(60)
+    copies = [(text + " ...", label) for text, label in train[:2]]
+    near = [(text + " there", label) for text, label in train[2:4]]
+    found = check_of(tmp_path, train=train, test=[*reviews(196, seed=1), *copies, *near])
+    left_out = finding(found, "2 of 200 test texts are also in train, but for case, white space and punctuation")
+    kept = finding(found, "2 of 200 test texts are nearly in train")
+    assert (left_out.severity, kept.severity) == ("serious", "serious")
+    assert "Training leaves their copies in train out" in left_out.detail
+    assert "Training keeps what they repeat in train, and accuracy may gain as much" in kept.detail
+
+
+def test_near_copies_below_one_percent_are_a_warning(tmp_path: Path) -> None:
+    """As exact ones are."""
+    train = reviews(60)
+    found = check_of(tmp_path, train=train, test=[*reviews(200, seed=1), (train[0][0] + " there", "down")])
+    assert finding(found, "1 of 201 test texts are nearly in train").severity == "warning"
+    assert not found.serious
+
+
+@pytest.mark.parametrize(
+    ("own", "severity", "said"),
+    [
+        ((), "serious", "What judges is held out of train at random"),
+        (("test",), "warning", "Validation is held out of train at random"),
+        (("valid",), "note", ""),
+        (("valid", "test"), "note", ""),
+    ],
+)
+def test_near_copies_in_train_are_as_bad_as_what_is_held_out_of_it(
+    tmp_path: Path, own: tuple[str, ...], severity: str, said: str
+) -> None:
+    """At random, all that judges a single file's classifier; parts of its own are untouched by them."""
+    near = [(text + " there", label) for text, label in reviews(2)]
+    parts = {name: reviews(20, seed=number) for number, name in enumerate(own, start=1)}
+    found = check_of(tmp_path, train=[*reviews(198), *near], **parts)
+    one = finding(found, "2 of 200 train texts nearly repeat an earlier one")
+    assert (one.severity, said in one.detail, "at random" in one.detail) == (severity, True, bool(said))
+
+
+def test_few_near_copies_in_a_single_file_are_a_warning(tmp_path: Path) -> None:
+    """And copies, which are held out together, are no leak at all."""
+    rows = reviews(250)
+    near, copies = (rows[0][0] + " there", "down"), [(text + "!", label) for text, label in rows[1:9]]
+    found = check_of(tmp_path, train=[*rows, near, *copies])
+    assert finding(found, "1 of 259 train texts nearly repeat an earlier one").severity == "warning"
+    assert finding(found, "8 of 259 train texts repeat an earlier one").severity == "warning"
 
 
 def test_a_leak_below_one_percent_is_a_warning(tmp_path: Path) -> None:
@@ -91,7 +149,8 @@ def test_empty_texts_are_no_leak(tmp_path: Path) -> None:
     train = [*reviews(300), ("", "up"), ("  ", "down")]
     found = check_of(tmp_path, train=train, test=[*reviews(200, seed=1), ("", "down")])
     (across,) = (one for one in found.repeats if (one.part, one.among) == ("test", "train"))
-    assert (across.exact, across.folded.rows, across.empty) == (repeats.Copies(rows=1, other_labels=1), 1, 1)
+    assert across.exact == repeats.Copies(rows=1, other_labels=1)
+    assert (across.folded.rows, across.same.rows, across.empty) == (1, 1, 1)
     assert found.conflicts.texts == 0
     assert not found.serious
 
@@ -180,9 +239,9 @@ def test_skew_of_several_labels_is_no_majority(tmp_path: Path) -> None:
 def test_near_repeats_alone_are_called_so(tmp_path: Path) -> None:
     """And not "0 of 41 train texts repeat an earlier one"."""
     long = "the quick brown fox jumps over the lazy dog, and then it sleeps until the sun goes down behind the hills"
-    write(tmp_path, "unlabelled.jsonl", json.dumps({"text": long + "?"}) + "\n")
-    found = check_of(tmp_path, train=[*reviews(39), (long, "up"), (long + "!", "up")])
-    assert "1 of 41 train texts nearly repeat an earlier one" in titles(found, "note")
+    write(tmp_path, "unlabelled.jsonl", json.dumps({"text": long + " now"}) + "\n")
+    found = check_of(tmp_path, train=[*reviews(39), (long, "up"), (long + " there", "up")])
+    assert "1 of 41 train texts nearly repeat an earlier one" in titles(found, "serious")
     assert "2 of 41 train texts are nearly in unlabelled" in titles(found, "note")
 
 

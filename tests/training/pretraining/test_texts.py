@@ -18,8 +18,8 @@ def learnt(source: Path) -> set[str]:
 
 
 def test_repeats_of_what_is_judged_are_left_out(tmp_path: Path) -> None:
-    """Texts of test and valid, but for case and white space; and counted, as are texts that came before."""
-    write_rows(tmp_path, "train.jsonl", [("one", "a"), ("Two  words", "b"), ("three", "a"), ("one", "b")])
+    """Texts of test and valid, but for case, space and punctuation; and counted, as are texts that came before."""
+    write_rows(tmp_path, "train.jsonl", [("one", "a"), ("Two  words ...", "b"), ("three", "a"), ("one", "b")])
     write_rows(tmp_path, "test.jsonl", [("two words", "a")])
     write_rows(tmp_path, "valid.jsonl", [("FOUR", "a")])
     write(tmp_path, "unlabelled.csv", "text\nfour\nfive\n")

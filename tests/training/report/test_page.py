@@ -309,7 +309,7 @@ def test_files_and_splits_are_two_tables() -> None:
     assert "train 2,400 2 104 231 1,812" in text
     assert "unlabelled 70,707 2" in text
     assert "train 800 " in text
-    assert "12 rows were left out after the split, as their texts are in a later one too" in text
+    assert "12 rows were left out, as their texts, but for case, space and punctuation, are in valid or test" in text
 
 
 def test_a_score_by_loss_is_no_share() -> None:

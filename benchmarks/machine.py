@@ -6,6 +6,7 @@ import shlex
 import sys
 from pathlib import Path
 
+from model import files
 from training import provenance
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -18,7 +19,7 @@ def describe() -> dict[str, object]:
         "cpu": provenance.cpu(),
         "cores": os.cpu_count(),
         "python": platform.python_version(),
-        "versions": provenance.versions(("torch", "onnxruntime", "tokenizers", "fastapi", "uvicorn")),
+        "versions": files.versions(("torch", "onnxruntime", "tokenizers", "fastapi", "uvicorn")),
         "command": shlex.join(["python", "-m", _name(), *sys.argv[1:]]),
     }
 

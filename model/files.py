@@ -86,7 +86,7 @@ def write(
         version=version,
         created=created.isoformat(timespec="seconds"),
         commit=commit,
-        libraries=_libraries(),
+        libraries=versions(LIBRARIES),
         files={name: FileEntry(sha256=sha256(data), size=len(data)) for name, data in sorted(files.items())},
     )
     manifest = unsigned.model_copy(update={"digest": digest(unsigned)})
@@ -163,10 +163,10 @@ def _write_directory(path: Path, files: Mapping[str, bytes], check: Callable[[Pa
             raise
 
 
-def _libraries() -> dict[str, str]:
-    """Versions of what a bundle is made with, as far as it is installed under these names."""
+def versions(libraries: Sequence[str]) -> dict[str, str]:
+    """Of those of them that are installed under these names."""
     found = {}
-    for name in LIBRARIES:
+    for name in libraries:
         with suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)
     return found

@@ -1,6 +1,7 @@
 """The rules of docs/architecture.md about who may import what."""
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-FORBIDDEN = {"model": {"training", "app", "cli"}, "training": {"app"}, "app": {"training", "cli"}}
+FORBIDDEN = {"model": {"training", "app", "cli"}, "training": {"app", "cli"}, "app": {"training", "cli"}}
 # Who may import what is not in every environment; "lazily" is inside a function.
 OPTIONAL = {
     "network.py": {"torch"},
@@ -42,6 +43,44 @@ def test_imports_between_packages_run_one_way(package: str) -> None:
     for path in files(package):
         crossing = FORBIDDEN[package].intersection(imports(ast.parse(path.read_text())))
         assert not crossing, f"{path.relative_to(ROOT)} imports {crossing}"
+
+
+def layout() -> dict[str, list[str]]:
+    """The files of each package, in the order of the tree in docs/architecture.md."""
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    tree = re.findall(
+        r"^( {4,8})([\w./*]+) ", text[text.index("    model/ ") : text.index("    bundles/ ")], re.MULTILINE
+    )
+    found: dict[str, list[str]] = {}
+    folders = [""] * 3
+    for indent, name in tree:
+        depth = len(indent) // 2 - 2
+        if name.endswith("/"):
+            folders[depth:] = [name] * (3 - depth)
+            found.setdefault(folders[0][:-1], [])
+        elif name.endswith(".py"):
+            inside = folders[1] if depth == 2 else ""
+            found[folders[0][:-1]].append(f"{folders[0]}{inside}{name}")
+    return found
+
+
+def imported_modules(path: Path) -> Iterator[str]:
+    """The files that it may mean by what it imports."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            place = node.module.replace(".", "/")
+            yield from (f"{place}.py", *(f"{place}/{alias.name}.py" for alias in node.names))
+
+
+@pytest.mark.parametrize("package", FORBIDDEN)
+def test_the_tree_has_every_file_and_its_imports_run_upwards(package: str) -> None:
+    """A file imports those of its package that stand above it: read downwards, nothing is used before it is there."""
+    listed = layout()[package]
+    there = {str(path.relative_to(ROOT)) for path in files(package) if path.name != "__init__.py"}
+    assert set(listed) == there - {"model/native/build.py"}
+    for number, name in enumerate(listed):
+        below = set(listed[number:]).intersection(imported_modules(ROOT / name))
+        assert not below, f"{name} imports {below}"
 
 
 def test_model_imports_an_engines_library_in_that_engine_only() -> None:

@@ -4,13 +4,12 @@ import platform
 import shlex
 import subprocess
 import sys
-from contextlib import suppress
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from model import files
 from training.config import TrainingConfig
 from training.printable import utf_8
 
@@ -19,9 +18,7 @@ LIBRARIES = ("torch", "onnx", "onnxruntime", "tokenizers", "numpy", "scipy", "sc
 
 def command() -> str:
     """The command of this process, as a shell takes it."""
-    program = Path(sys.argv[0]).name
-    words = [*(("python", "-m", "training") if program == "__main__.py" else (program,)), *sys.argv[1:]]
-    return utf_8(shlex.join(words))
+    return utf_8(shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]))
 
 
 def commit() -> str | None:
@@ -56,17 +53,8 @@ def environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpu": cpu(),
-        "libraries": versions(LIBRARIES),
+        "libraries": files.versions(LIBRARIES),
     }
-
-
-def versions(libraries: tuple[str, ...]) -> dict[str, str]:
-    """Those of them that are installed under these names."""
-    found = {}
-    for name in libraries:
-        with suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
-    return found
 
 
 def cpu() -> str:

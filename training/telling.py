@@ -33,6 +33,11 @@ def say(console: Console, line: str, *, style: str = "") -> None:
     console.print(plain(line), style=style, highlight=False, soft_wrap=True)
 
 
+def warn(console: Console, line: str) -> None:
+    """The same, of what isn't as it should be."""
+    say(console, f"warning: {line}", style="yellow")
+
+
 def plain(text: str) -> Text:
     """On one line, without what a terminal obeys; `[` begins no markup."""
     return Text(one_line(text))
@@ -72,8 +77,7 @@ def warn_of_seen(console: Console, encoder: Path | None, seen: Mapping[str, int]
     """Where an encoder learnt from `seen` texts of parts that judge the classifier."""
     if any(seen.values()):
         rows = ", ".join(f"{name} {count:,}" for name, count in seen.items())
-        said = f"warning: {encoder} learnt from texts that judge this classifier, whose figures may flatter it: {rows}"
-        say(console, said, style="yellow")
+        warn(console, f"{encoder} learnt from texts that judge this classifier, whose figures may flatter it: {rows}")
 
 
 def _tell_of_teachers(console: Console, taught: Teachers) -> None:
@@ -81,8 +85,7 @@ def _tell_of_teachers(console: Console, taught: Teachers) -> None:
     say(console, f"learning from the answers of {len(taught.all):,} bundles too, on train and {texts}")
     for found in taught.all:
         if found.doubt is not None:
-            said = f"warning: {found.path} may know rows that judge this classifier, and flatter it: {found.doubt}"
-            say(console, said, style="yellow")
+            warn(console, f"{found.path} may know rows that judge this classifier, and flatter it: {found.doubt}")
 
 
 def show_report(console: Console, report: Report, *, title: str) -> None:

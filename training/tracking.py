@@ -183,7 +183,7 @@ class Outlet:
 
     def _give_up(self, why: str) -> None:
         self._works = False
-        self._warn(f"warning: {self._sink.name} failed and gets no more points; the training goes on ({why})")
+        self._warn(f"{self._sink.name} failed and gets no more points; the training goes on ({why})")
 
 
 class Tracker:
@@ -277,7 +277,7 @@ def tracker(folder: Path, name: str, config: TrainingConfig, console: Console, *
     """What follows a run whose folder this is. Nothing is written before the run starts."""
 
     def warn(message: str) -> None:
-        telling.say(console, message, style="yellow")
+        telling.warn(console, message)
 
     sinks: list[Sink] = []
     if on:
@@ -286,7 +286,7 @@ def tracker(folder: Path, name: str, config: TrainingConfig, console: Console, *
         if importlib.util.find_spec("mlflow") is not None:
             sinks.append(MLflow(folder, name, config, _connect))
         else:
-            warn("warning: MLFLOW_TRACKING_URI is set, but mlflow isn't installed: pip install -e '.[mlflow]'")
+            warn("MLFLOW_TRACKING_URI is set, but mlflow isn't installed: pip install -e '.[mlflow]'")
     return Tracker([Outlet(sink, warn) for sink in sinks], folder)
 
 

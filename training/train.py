@@ -16,7 +16,7 @@ from training.folds import Chosen
 from training.progress import TerminalProgress, Together
 from training.refit import Refitted
 from training.rival import Rival
-from training.telling import say
+from training.telling import say, warn
 from training.tracking import LaterTracker, Tracker
 
 
@@ -69,7 +69,7 @@ class Trainer:
                 raise
             return replace(first, stopped=True), None
         except Diverged as why:
-            self._warn(f"the first classifier is served, which learnt from no held-out row: {why}")
+            warn(self.console, f"the first classifier is served, which learnt from no held-out row: {why}")
             return first, None
 
     def _chosen(self, first: Built, whole: Splits, stopped: Callable[[], bool]) -> Chosen | None:
@@ -81,7 +81,7 @@ class Trainer:
         try:
             return self._choose(first, judged, stopped)
         except Diverged as why:
-            self._warn(f"mixture and calibration stay as the held-out rows have them: in a fold {why}")
+            warn(self.console, f"mixture and calibration stay as the held-out rows have them: in a fold {why}")
             return None
 
     def _choose(self, first: Built, judged: Splits, stopped: Callable[[], bool]) -> Chosen:
@@ -117,9 +117,6 @@ class Trainer:
                 stopped=stopped,
                 chosen=chosen,
             )
-
-    def _warn(self, line: str) -> None:
-        say(self.console, f"warning: {line}", style="yellow")
 
     def _ask(self, bar: TerminalProgress | None = None) -> bool:
         if bar is not None:

@@ -14,7 +14,7 @@ from training.pretraining.encoder import RECIPE
 from training.reading import Columns
 from training.report import document, page
 from training.report.document import Run
-from training.telling import say
+from training.telling import warn
 
 PROBES = 8
 PAGE = "report.html"
@@ -53,5 +53,5 @@ def _page(report: Mapping[str, Any], console: Console) -> dict[str, bytes]:
     try:
         return {PAGE: page.render(report).encode()}
     except Exception as error:  # a plotting library's, of any kind
-        say(console, f"warning: no {PAGE}: {error!r}", style="yellow")
+        warn(console, f"no {PAGE}: {error!r}")
         return {}

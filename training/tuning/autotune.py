@@ -181,4 +181,4 @@ def _check_replay(out: Path, best: FrozenTrial, console: Console) -> float:
 def _check_size(out: Path, limit: Budget, console: Console) -> None:
     mb = sum(path.stat().st_size for path in out.iterdir()) / 1e6
     if limit.max_mb is not None and mb > limit.max_mb:
-        telling.say(console, f"warning: {out} has {mb:.2f} MB; {limit.max_mb:g} were allowed", style="yellow")
+        telling.warn(console, f"{out} has {mb:.2f} MB; {limit.max_mb:g} were allowed")

@@ -20,7 +20,6 @@ from model.engine import cores, cuda_is_here
 
 # A folder in memory.
 MEMORY = "/dev/shm"
-SILENT_S = 60
 
 
 def serve() -> None:
@@ -40,8 +39,9 @@ def serve() -> None:
 
     signal.signal(signal.SIGTERM, ended)
     signal.signal(signal.SIGINT, ended)
-    # A terminal that is closed. Of several processes the supervisor has the signal: it replaces them one by one.
-    signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
+    # A terminal that is closed, unless nohup said otherwise. Of several processes the supervisor replaces one by one.
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
     workers = processes(chosen)
     config = uvicorn.Config(
         "app.main:app",
@@ -55,8 +55,6 @@ def serve() -> None:
         server_header=False,
         # A client that never ends its request must not keep the process from ending.
         timeout_graceful_shutdown=math.ceil(chosen.deadline_s),
-        # Of several processes one that is silent for longer is replaced; one that starts may load bundles for as long.
-        timeout_worker_healthcheck=SILENT_S,
     )
     if workers == 1:
         uvicorn.Server(config).run()

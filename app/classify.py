@@ -104,7 +104,11 @@ def parse(body: bytes) -> ClassifyRequest:
     except UnicodeDecodeError as error:
         raise MalformedBody(f"the body isn't UTF-8: byte 0x{body[error.start]:02x} at position {error.start}") from None
     if len(body) > LOOKED_AT and not FLAT.fullmatch(body):
-        raise _not_flat(body)
+        fields = ", ".join(ClassifyRequest.model_fields)
+        raise MalformedBody(
+            f"it is no JSON object of {fields}, of which `input` alone may be a list, of texts; from {LOOKED_AT:,} "
+            "bytes on a body isn't looked at more closely"
+        )
     try:
         return ClassifyRequest.model_validate_json(body)
     except ValidationError as error:
@@ -114,13 +118,6 @@ def parse(body: bytes) -> ClassifyRequest:
     if found[0]["type"] == "json_invalid":
         raise MalformedBody(f"the body isn't JSON: {found[0]['msg'].removeprefix('Invalid JSON: ')}")
     raise invalid([(_pointer(one["loc"]), _said(one)) for one in found])
-
-
-def _not_flat(body: bytes) -> MalformedBody | InvalidRequest:
-    if body.lstrip()[:1] == b"{" and body.rstrip()[-1:] != b"}":
-        return MalformedBody("the body isn't JSON: it ends before its object does")
-    fields = ", ".join(ClassifyRequest.model_fields)
-    return invalid([("", f"it is no JSON object of {fields}, of which `input` alone may be a list, of texts")])
 
 
 def _pointer(location: tuple[int | str, ...]) -> str:

@@ -258,7 +258,14 @@ class Protocol(HttpToolsProtocol):
 
     def _bound_the_head(self) -> None:
         if not self._head_until:
-            self._head_until = self.loop.call_later(HEAD_S, self.transport.close)
+            self._head_until = self.loop.call_later(HEAD_S, self._end_half_a_head)
+
+    def _end_half_a_head(self) -> None:
+        self._head_until = None
+        if self._running and not self._running.response_complete:
+            self._bound_the_head()  # an answer is due first
+        else:
+            self.transport.close()
 
     def _bound_no_head(self) -> None:
         if self._head_until:

@@ -134,8 +134,8 @@ class Ngrams:
         return self._characters
 
     def cuts(self, text: str) -> bool:
-        """Whether it has more than are read."""
-        return len(_collapsed(text, self._characters)) > self._characters
+        """Whether it has more than are read, runs of white space included."""
+        return len(text) > self._characters and not text[self._characters :].isspace()
 
     def logits(self, texts: Sequence[str]) -> Floats:
         """Scores (N, C), float32. Each text's depends on that text alone, but for rounding where a BLOCK ends in it."""
@@ -171,19 +171,13 @@ def find(texts: Sequence[str], kinds: Sequence[NgramKind], characters: int) -> d
     """The n-grams of these kinds in so many characters of each text, normalised as the tokenizer does, without regard
     to case and to how much space there is.
     """
-    read = [_collapsed(text, characters)[:characters] for text in texts]
-    spaced = [f" {' '.join(_normal(text).split())} " for text in read]
+    spaced = [f" {' '.join(_normal(text[:characters]).split())} " for text in texts]
     # A lone surrogate is hashed as what it is.
     codes_X = np.frombuffer("".join(spaced).encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
     text_X = np.repeat(np.arange(len(spaced)), [len(text) for text in spaced])
     rolling = Rolling(codes_X)
     finders = {"words": _words, "characters": _characters}
     return {kind: finders[kind](codes_X, text_X, rolling) for kind in kinds}
-
-
-def _collapsed(text: str, characters: int) -> str:
-    """A text of more than so many characters with its runs of white space as one: they push no words out of it."""
-    return text if len(text) <= characters else " ".join(text.split())
 
 
 def _normal(text: str) -> str:

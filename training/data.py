@@ -182,10 +182,10 @@ def first_copies(examples: Examples) -> Rows:
 
 
 def words_of(text: str) -> str:
-    """What is the same for copies of a text: its words in their order, whatever the case, space, punctuation and signs.
-    Of a text without words it is all that `folded` leaves: ":)" isn't ":(".
+    """What is the same for copies of a text: its words and symbols in their order, whatever the case, space and
+    punctuation. Of a text with none of these it is all that `folded` leaves: ":)" isn't ":(".
 
-    This is what "the same text" means wherever what is judged must not be learnt from: n-grams read a copy as the text.
+    This is what "the same text" means wherever what is judged must not be learnt from.
     """
     same = folded(text)
     return " ".join(same.translate(_WORDS_APART).split()) or same
@@ -202,7 +202,7 @@ class _WordsApart(dict[int, int]):
 def _is_in_words(character: str) -> bool:
     if unicodedata.category(character) in {"Mn", "Mc"}:  # those that choose a sign's look follow signs
         return not unicodedata.name(character, "").startswith("VARIATION SELECTOR")
-    return character.isalnum()
+    return character.isalnum() or unicodedata.category(character) in {"Sc", "Sm", "So"}  # C++, €, a face
 
 
 _WORDS_APART = _WordsApart()
@@ -352,13 +352,16 @@ def _strata(examples: Examples) -> list[list[list[int]]]:
 
 
 def _drawn(texts: Sequence[list[int]], share: float) -> list[int]:
-    """Rows of the first of these texts, as near to the share of all rows as they come, without the last text. A text
-    that would exceed the share by more than is lacking is passed over, unless all would: then it is the smallest.
+    """Rows of the first of these texts, as near to the share of all rows as they come, but of no larger share of the
+    texts, nor of the last one. A text that would exceed the share by more than is lacking is passed over, unless all
+    would: then it is the smallest.
     """
     lacking = max(round(sum(map(len, texts)) * share), 1)
+    # Where a text has most of the rows, to make up for it would leave train no other.
+    most = min(max(round(len(texts) * share), 1), len(texts) - 1)
     drawn: list[list[int]] = []
     for rows in texts:
-        if len(rows) < 2 * lacking and len(drawn) < len(texts) - 1:
+        if len(rows) < 2 * lacking and len(drawn) < most:
             drawn.append(rows)
             lacking -= len(rows)
     if not drawn and len(texts) > 1:

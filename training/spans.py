@@ -70,7 +70,8 @@ class Spans:
         if len(lines) == 1:
             return
         rows = [line.rstrip("\r\n").split(self._delimiter) for line in lines if line.rstrip("\r\n")]
-        if len(rows) > 1 and all(len(row) == len(values) for row in rows):
+        # Of two lines one may end in a comma and a word that is a label too, as an address does; none has a tab.
+        if len(rows) > (1 if self._delimiter == "\t" else 2) and all(len(row) == len(values) for row in rows):
             within = next(number for number, value in enumerate(values) if "\n" in value)
             self._suspects.append(_Span(first, first + len(lines) - 1, self._others(rows, within)))
 

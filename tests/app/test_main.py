@@ -141,13 +141,13 @@ async def test_a_folder_without_a_manifest_is_a_damaged_bundle(folder: Path) -> 
             pass
 
 
-@pytest.mark.skipif(cuda_is_here(), reason="there is a CUDA device")
 async def test_the_lost_and_found_of_a_volume_is_no_bundle(folder: Path) -> None:
     """Its root has one."""
     (folder / "lost+found").mkdir()
     assert folder / "lost+found" not in bundle_paths(folder)
 
 
+@pytest.mark.skipif(cuda_is_here(), reason="there is a CUDA device")
 async def test_a_device_that_is_not_there_keeps_the_server_from_starting(tiny_bundle: Path) -> None:
     """Rather than to serve slowly on another."""
     with pytest.raises(DeviceError, match="cuda"):

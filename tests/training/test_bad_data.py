@@ -112,8 +112,8 @@ FILES: dict[str, tuple[str, str | bytes, str]] = {
     ),
     "stray quotes before the rest": (
         "a.csv",
-        "text,label\r\n" + '"x,a\r\n\r\ny",b\r\n' + CSV.partition("\n")[2].replace("\n", "\r\n"),
-        "line 2: a quote here and one in line 4",
+        "text,label\r\n" + '"x,a\r\nz,b\r\n\r\ny",b\r\n' + CSV.partition("\n")[2].replace("\n", "\r\n"),
+        "line 2: a quote here and one in line 5",
     ),
     "stray quotes in the last column": (
         "a.tsv",

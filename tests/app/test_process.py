@@ -121,12 +121,23 @@ def test_a_client_that_offers_http_2_is_served(tiny_bundle: Path, tmp_path: Path
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_ends_it_in_good_order(number: int, tiny_bundle: Path, tmp_path: Path) -> None:
     """The exit code is 0, and a request that was in flight is answered first."""
-    with running(MODULE, tmp_path, LEMBRA_BUNDLES=tiny_bundle) as server, server.begin() as connection:
+    # Who runs the tests may have ignored one of them, as nohup does.
+    command = ["env", f"--default-signal={signal.Signals(number).name.removeprefix('SIG')}", *MODULE]
+    with running(command, tmp_path, LEMBRA_BUNDLES=tiny_bundle) as server, server.begin() as connection:
         server.process.send_signal(number)
         server.logs("Shutting down")
         connection.sendall(BODY)
         assert connection.recv(100).startswith(b"HTTP/1.1 200")
         assert server.process.wait(PATIENCE_S) == 0
+
+
+def test_nohup_is_heard(tiny_bundle: Path, tmp_path: Path) -> None:
+    """A terminal that is closed is nothing to a server that was told so."""
+    command = ["env", "--ignore-signal=HUP", *MODULE]
+    with running(command, tmp_path, LEMBRA_BUNDLES=tiny_bundle) as server:
+        server.process.send_signal(signal.SIGHUP)
+        assert server.get("/classify", BODY) == 200
+        assert server.process.poll() is None
 
 
 def test_sigterm_says_not_ready_before_the_socket_closes(tiny_bundle: Path, tmp_path: Path) -> None:

@@ -222,6 +222,7 @@ class Batcher:
                 self._round()
             except Exception:  # of ours: those at hand are told so, and whoever comes then is served
                 logger.exception("model %s: a round of the engine failed", self._name)
+                self._metrics.failures.inc()
                 self._post(self._fail, self._requests, lambda: EngineFailed("the engine failed at this request"))
                 self._requests, self._computing_since = [], None
 

@@ -98,7 +98,9 @@ def finish(work: Work) -> bytes:
 
 
 def parse(body: bytes) -> ClassifyRequest:
-    """Raises: MalformedBody for what isn't JSON, InvalidRequest for what isn't a request."""
+    """Raises: MalformedBody for what isn't JSON, or is large and of another shape than any request; InvalidRequest for
+    what else isn't one.
+    """
     try:
         body.decode()
     except UnicodeDecodeError as error:

@@ -2,7 +2,7 @@
 
     SettingsError               the server does not start
     AppError
-    ├── MalformedBody       400 not JSON, or not UTF-8
+    ├── MalformedBody       400 not JSON, not UTF-8, or large and of another shape
     ├── UnknownModel        404 no such bundle is served
     ├── BodyTooSlow         408
     ├── BodyTooLarge        413

@@ -34,7 +34,7 @@ class ClientLeft(Exception):
 ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": Problem, "description": text}
     for status, text in (
-        (400, "The body isn't JSON, or isn't UTF-8"),
+        (400, "The body isn't JSON, isn't UTF-8, or is large and of another shape than a request"),
         (404, "No such model is served"),
         (408, "The body did not arrive within the deadline"),
         (413, "The body has too many bytes"),

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
@@ -275,10 +276,7 @@ class LaterTracker:
 
 def tracker(folder: Path, name: str, config: TrainingConfig, console: Console, *, on: bool) -> Tracker:
     """What follows a run whose folder this is. Nothing is written before the run starts."""
-
-    def warn(message: str) -> None:
-        telling.warn(console, message)
-
+    warn = partial(telling.warn, console)
     sinks: list[Sink] = []
     if on:
         sinks.append(TensorBoard(folder))

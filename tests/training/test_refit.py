@@ -3,7 +3,6 @@
 import io
 import itertools
 import json
-import math
 import os
 import signal
 from dataclasses import replace
@@ -21,11 +20,10 @@ from tests.training.events import points
 from tests.training.fakes import Killed, Memory, Silent
 from tests.training.files import write_rows
 from tests.training.runs import rows, trained
-from training import build, config, data, evaluate, loop, place, refit, rival, run
+from training import build, config, data, evaluate, place, refit, rival, run
 from training.build import Built
 from training.config import TrainingConfig
 from training.data import Splits
-from training.learner import Learner
 from training.mixture import Mixture
 from training.reading import Columns
 from training.rival import Rival
@@ -280,37 +278,3 @@ def test_where_there_is_none_nothing_is_said_of_it(
     out = tmp_path / "bundle"
     assert trained(tmp_path, out, settings.model_copy(update=limit), console).report["refit"] is None
     assert AGAIN not in console.export_text()
-
-
-@pytest.mark.parametrize("folds_below", [0, 1000])
-def test_a_later_training_that_diverges_leaves_the_first_classifier(
-    source: Path,
-    settings: TrainingConfig,
-    once: Bundle,
-    twice: Bundle,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    folds_below: int,
-) -> None:
-    """In the last training, it is the bundle; in a fold, it is what chose for the last one. Both are told."""
-    in_folds = folds_below > 0
-    settings = settings.model_copy(update={"folds_below": folds_below})
-    trainings, begin, step = itertools.count(), loop._begin, Learner.step
-    diverging: list[Learner] = []
-
-    def counted(*given: Any, **named: Any) -> Any:
-        learner, its = begin(*given, **named)
-        if next(trainings) == 1:  # the first fold, or the last training where there is none
-            diverging.append(learner)
-        return learner, its
-
-    monkeypatch.setattr(loop, "_begin", counted)
-    monkeypatch.setattr(Learner, "step", lambda self, *batch: math.nan if self in diverging else step(self, *batch))
-    console = Console(file=io.StringIO(), width=200)
-    found = trained(source, tmp_path / "out", settings, console)
-    assert hashes(found) == hashes(twice if in_folds else once)
-    assert (found.report["refit"] is None, found.report["stopped"]) == (not in_folds, False)
-    assert isinstance(console.file, io.StringIO)
-    warned = "mixture and calibration stay" if in_folds else "the first classifier is served"
-    assert f"warning: {warned}" in console.file.getvalue()
-    assert not (tmp_path / ".out.run").exists()

@@ -7,6 +7,7 @@ uvicorn app.main:app           the same under uvicorn's own parser; --http h11 w
 import asyncio
 import gc
 import logging
+import multiprocessing
 import signal
 import sys
 import threading
@@ -63,7 +64,7 @@ def _lifespan(found: Settings) -> Callable[[FastAPI], Any]:
         async with AsyncExitStack() as stack:
             state = await load(found, stack)
             app.state.lembra = state
-            with _drain_before_closing(state), _collected():
+            with _drain_before_closing(state), _end_with_supervisor(), _collected():
                 yield {DESK: ClassifyDesk(state)}
 
     return lifespan
@@ -173,6 +174,27 @@ def _drain_before_closing(state: State) -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, previous)
+
+
+@contextmanager
+def _end_with_supervisor() -> Iterator[None]:
+    """Of several processes: a supervisor that was killed can't end this one any more, which would keep the port."""
+    supervisor = multiprocessing.parent_process()
+    if supervisor is None or not callable(signal.getsignal(signal.SIGTERM)):
+        yield
+        return
+    loop, gone = asyncio.get_running_loop(), supervisor.sentinel
+
+    def end() -> None:
+        loop.remove_reader(gone)
+        logger.error("the supervisor is gone: this process ends too")
+        signal.raise_signal(signal.SIGTERM)
+
+    loop.add_reader(gone, end)
+    try:
+        yield
+    finally:
+        loop.remove_reader(gone)
 
 
 class _PlainStartError:

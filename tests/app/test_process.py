@@ -11,7 +11,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -39,11 +39,11 @@ class Server:
     def log(self) -> str:
         return self._log.read_text()
 
-    def logs(self, pattern: str) -> re.Match[str]:
-        """Wait until the log has it."""
+    def logs(self, pattern: str, *, outlived: bool = False) -> re.Match[str]:
+        """Wait until the log has it; processes that outlived the server may write it too."""
         until = time.monotonic() + PATIENCE_S
         while time.monotonic() < until:
-            ended = self.process.poll() is not None
+            ended = self.process.poll() is not None and not outlived
             if found := re.search(pattern, self.log()):
                 return found
             if ended:
@@ -84,12 +84,13 @@ def running(command: list[str], tmp_path: Path, **settings: object) -> Iterator[
     settings = {"LEMBRA_PORT": 0, "LEMBRA_DEVICE": "cpu", "LEMBRA_THREADS": 1} | settings
     with (
         log.open("wb") as file,
-        subprocess.Popen(command, env=environment(**settings), cwd=ROOT, stderr=file) as process,
+        subprocess.Popen(command, env=environment(**settings), cwd=ROOT, stderr=file, process_group=0) as process,
     ):
         try:
             yield Server(process, log)
         finally:
-            process.kill()
+            with suppress(ProcessLookupError):  # its workers too, if it has left any
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 def refused(command: list[str], **settings: object) -> subprocess.CompletedProcess[str]:
@@ -161,6 +162,22 @@ def test_several_processes_that_end_take_no_more_connections(tiny_bundle: Path, 
             connection.sendall(BODY)
             assert connection.recv(100).startswith(b"HTTP/1.1 200")
             assert server.process.wait(PATIENCE_S) == 0
+
+
+def test_processes_whose_supervisor_was_killed_end(tiny_bundle: Path, tmp_path: Path) -> None:
+    """They answer what they have, and leave the port to who starts the server again."""
+    with running(MODULE, tmp_path, LEMBRA_BUNDLES=tiny_bundle, LEMBRA_WORKERS=2) as server:
+        server.logs(r"(?s)startup complete.*startup complete")
+        with server.begin() as connection:
+            server.process.kill()
+            server.process.wait(PATIENCE_S)
+            server.logs(r"(?s)Shutting down.*Shutting down", outlived=True)
+            connection.sendall(BODY)
+            assert connection.recv(100).startswith(b"HTTP/1.1 200")
+        again = {"LEMBRA_BUNDLES": tiny_bundle, "LEMBRA_PORT": server.port}
+        server.logs(r"(?s)Finished server process.*Finished server process", outlived=True)
+    with running(MODULE, tmp_path, **again) as server:
+        assert server.get("/classify", BODY) == 200
 
 
 def test_a_client_that_never_ends_can_not_keep_it_from_ending(tiny_bundle: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -22,6 +23,7 @@ from training import config, place, run
 from training.data import read
 from training.reading import Columns
 
+ROOT = Path(__file__).resolve().parents[2]
 ROWS = [(f"{word} number {number}", label) for number in range(40) for word, label in (("good", "up"), ("bad", "down"))]
 QUICK = (
     "--recipe",
@@ -118,6 +120,13 @@ def test_the_report_says_where_it_came_from(trained: tuple[Path, dict[str, Any]]
     assert sum(split["rows"] for split in report["data"]["splits"].values()) == len(ROWS)
     assert report["settings"]["epochs"] == 15
     assert report["seed"] == 0
+
+
+def test_the_report_is_described_key_by_key(trained: tuple[Path, dict[str, Any]]) -> None:
+    """In docs/bundle.md, and nothing is described that isn't there."""
+    described = (ROOT / "docs" / "bundle.md").read_text(encoding="utf-8").partition("## report.json")[2]
+    rows = [row.split("|")[1] for row in described.splitlines() if row.startswith("| `")]
+    assert sorted(re.findall(r"`(\w+)`", "".join(rows))) == sorted(Bundle.open(trained[0]).report)
 
 
 def test_the_report_is_a_page_too(trained: tuple[Path, dict[str, Any]]) -> None:

@@ -143,7 +143,7 @@ def start(splits: Splits, config: TrainingConfig, setup: Setup) -> Start:
     return Start(network, train, unread, tokenization, shape)
 
 
-def again(
+def refit(
     splits: Splits,
     config: TrainingConfig,
     progress: Progress,

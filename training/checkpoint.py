@@ -138,10 +138,10 @@ class Kept:
 
     first: Checkpoints
     folds: Checkpoints
-    again: Checkpoints
+    refit: Checkpoints
     pretraining: Checkpoints
 
     def delete(self) -> None:
         """In this order: without what came before it, what is kept of a later training would be another run's."""
-        for checkpoints in (self.again, self.folds, self.first, self.pretraining):
+        for checkpoints in (self.refit, self.folds, self.first, self.pretraining):
             checkpoints.delete()

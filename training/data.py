@@ -144,7 +144,7 @@ def refusal(parts: Parts, config: TrainingConfig) -> str | None:
     return None
 
 
-def whole(splits: Splits, config: TrainingConfig) -> Splits | None:
+def all_rows(splits: Splits, config: TrainingConfig) -> Splits | None:
     """What a second training learns from: train with the validation and calibration rows that were held out of it, all
     three as they were left without repeats. None where there is none: `refit_below`.
     """

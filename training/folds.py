@@ -78,7 +78,7 @@ class FoldKeeper:
         self.save(None)
 
 
-def whole(splits: Splits | None, config: TrainingConfig) -> Splits | None:
+def judged(splits: Splits | None, config: TrainingConfig) -> Splits | None:
     """What is judged in folds: the rows of a second training, where they are fewer than the settings say; None where
     most of them would be no evidence, as they are copies or their label is of one text alone.
     """
@@ -112,7 +112,7 @@ def choose(
     for fold in range(len(kept.done), FOLDS):
         asked, rest = _asked(splits, fold_N, fold), _rest(splits, fold_N, fold)
         with listen(fold) as progress:
-            begun = build.again(
+            begun = build.refit(
                 rest,
                 config,
                 progress,

@@ -32,7 +32,7 @@ class Refitted:
 
 def refit(
     first: Built,
-    whole: Splits,
+    all_rows: Splits,
     config: TrainingConfig,
     progress: Progress,
     setup: Setup,
@@ -42,17 +42,17 @@ def refit(
     stopped: Callable[[], bool] = lambda: False,
     chosen: Chosen | None = None,
 ) -> Refitted:
-    """`first` with weights, words and n-grams of all rows of `whole.train`, to the end of its best epoch.
+    """`first` with weights, words and n-grams of all rows of `all_rows.train`, to the end of its best epoch.
 
     No row is left that its mixture and calibration could be chosen by: they are those that were `chosen` in folds,
     else of `first`. `linear` is fitted again with its settings. Goes on from what `keeper` kept.
     Raises: loop.Interrupted when `stopped` turned true.
     """
-    linear = rival.refit(linear, whole, config) if linear is not None else None
+    linear = rival.refit(linear, all_rows, config) if linear is not None else None
     # Texts that judged the first classifier are learnt from now.
-    unlabelled = list(dict.fromkeys([*setup.unlabelled, *whole.train.texts])) if setup.unlabelled else ()
+    unlabelled = list(dict.fromkeys([*setup.unlabelled, *all_rows.train.texts])) if setup.unlabelled else ()
     setup = replace(setup, unlabelled=unlabelled)
-    begun = build.again(whole, config, progress, setup, like=first.fitted, keeper=keeper, stopped=stopped)
+    begun = build.refit(all_rows, config, progress, setup, like=first.fitted, keeper=keeper, stopped=stopped)
     its = chosen or Chosen(first.mixture, first.classifier.calibration)
     built = build.assemble(begun, config, first.fitted, linear, its.mixture, its.calibration, stopped=False)
-    return Refitted(built, linear, rows=len(whole.train), in_folds=chosen is not None)
+    return Refitted(built, linear, rows=len(all_rows.train), in_folds=chosen is not None)

@@ -41,6 +41,7 @@ from training.refit import Refitted
 from training.report.document import Run
 from training.rival import Rival
 from training.teacher import Lessons, Teachers
+from training.tracking import Tracker
 from training.train import Trainer
 
 
@@ -80,6 +81,33 @@ class Beside:
         }
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What a run is to learn from, and how."""
+
+    parts: Parts
+    config: TrainingConfig
+    device: torch.device
+    splits: Splits
+    all_rows: Splits | None  # what the second training learns from, where there is to be one
+    beside: Beside
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """What a run has learnt."""
+
+    encoder: Encoder | None  # that the network started from
+    pretrained: Pretrained | None  # the same, where the run made it
+    linear: Rival | None
+    first: Built  # by which all was chosen
+    refitted: Refitted | None
+
+    @property
+    def served(self) -> Built:
+        return self.refitted.built if self.refitted is not None else self.first
+
+
 @place.claims("bundle")
 def run(
     parts: Parts,
@@ -111,64 +139,42 @@ def run(
     declined.
     """
     started = time.perf_counter()
-    chosen = build.choose_device(device)
-    config = precision.resolved(config, chosen)
+    plan = _plan(parts, config, build.choose_device(device), encoder, teachers)
+    kept = _take_up(out, plan, overwrite=overwrite, resume=resume)
+    checked = _look(plan, console)
+    telling.tell_run(console, plan.splits, plan.device, recipe, plan.beside.read, plan.beside.teachers)
+    if plan.beside.encoder is not None:
+        telling.warn_of_seen(console, encoder, plan.beside.encoder.seen(plan.splits))
+    tracked = tracking.tracker(kept.first.folder, out.name, plan.config, console, on=track)
+    learnt = _learn(plan, kept, console, tracked, offer)
+    facts = _facts(out.name, plan, checked, learnt, started)
+    manifest = writing.write(out, facts, console, overwrite=overwrite)
+    kept.delete()
+    metrics = {name: found.report.summary() for name, found in facts.judged.items()}
+    tracked.result(metrics)
+    _show(console, facts)
+    seconds, speed = round(time.perf_counter() - started, 1), round(learnt.served.fitted.tokens_per_s)
+    return Outcome(str(out), manifest.version, recipe, metrics, seconds, speed)
+
+
+def _plan(
+    parts: Parts, config: TrainingConfig, device: torch.device, encoder: Path | None, teachers: Sequence[Path]
+) -> Plan:
+    """Raises: TrainingError or BundleError where the data, the encoder or a teacher doesn't fit."""
+    config = precision.resolved(config, device)
     given = Encoder.open(encoder) if encoder is not None else None
     if given is not None:
         config = given.settings(config)
-
     splits = data.split(parts, config)
-    whole = data.whole(splits, config)
-    beside = _beside(parts, splits, config, given, teachers, "cuda" if chosen.type == "cuda" else "cpu")
-    kept = _take_up(out, config, splits, whole, beside, chosen, overwrite=overwrite, resume=resume)
-    checked = _look(parts, config, console)
-    telling.tell_run(console, splits, chosen, recipe, beside.read, beside.teachers)
-    if given is not None:
-        telling.warn_of_seen(console, encoder, given.seen(splits))
-    linear = _fit_rival(splits, config, console) if config.rival or config.ngrams else None
-    made = None
-    if beside.pretrained_on is not None:
-        made = _pretrain(beside.pretrained_on, config, kept.pretraining, chosen, console)
-        given = made.encoder if made is not None else None
-    setup = Setup(chosen, given, beside.unlabelled, _lessons(beside.teachers, whole or splits))
-    tracked = tracking.tracker(kept.first.folder, out.name, config, console, on=track)
-    first, again = Trainer(config, setup, linear, console, tracked, kept, offer).train(splits, whole)
-    built = again.built if again is not None else first
-
-    judged = _judge(splits, first, built)
-    eight_bits = _agreement(judged, splits, first, built, config)
-    compared = _compare(linear, again, judged, config) if linear is not None and config.rival else None
-
-    facts = Run(
-        name=out.name,
-        created=datetime.now(UTC),
-        config=config,
-        parts=parts,
-        splits=splits,
-        checked=checked,
-        built=built,
-        refit=again.document() if again is not None else None,
-        judged=judged,
-        eight_bits=eight_bits,
-        rival=compared,
-        encoder=_origin(given, made, splits),
-        teachers=beside.teachers.document() if beside.teachers is not None else [],
-        device=chosen,
-        seconds=time.perf_counter() - started,
-    )
-    manifest = writing.write(out, facts, console, overwrite=overwrite)
-    kept.delete()
-    metrics = {name: found.report.summary() for name, found in judged.items()}
-    tracked.result(metrics)
-    _show(console, facts)
-    seconds = round(time.perf_counter() - started, 1)
-    return Outcome(str(out), manifest.version, recipe, metrics, seconds, round(built.fitted.tokens_per_s))
+    beside = _beside(parts, splits, config, given, teachers, "cuda" if device.type == "cuda" else "cpu")
+    return Plan(parts, config, device, splits, data.all_rows(splits, config), beside)
 
 
-def _look(parts: Parts, config: TrainingConfig, console: Console) -> DataCheck:
+def _look(plan: Plan, console: Console) -> DataCheck:
     """What is wrong with the data, told before minutes are spent on it."""
+    config = plan.config
     found = check.check(
-        parts, seed=config.seed, find_label_errors=config.find_label_errors, keep_texts=config.keep_texts
+        plan.parts, seed=config.seed, find_label_errors=config.find_label_errors, keep_texts=config.keep_texts
     )
     telling.show_check(console, found)
     return found
@@ -194,29 +200,32 @@ def _beside(
     )
 
 
-def _take_up(
-    out: Path,
-    config: TrainingConfig,
-    splits: Splits,
-    whole: Splits | None,
-    beside: Beside,
-    device: torch.device,
-    *,
-    overwrite: bool,
-    resume: bool,
-) -> Kept:
+def _take_up(out: Path, plan: Plan, *, overwrite: bool, resume: bool) -> Kept:
     """What is kept of this run, or nothing yet. Raises: TrainingError where it is of another one."""
     taken_up = {"overwrite": overwrite, "resume": resume}
-    first = Checkpoints(place.beside(out, place.RUN_FOLDER), build.identity(config, splits, **beside.identity))
+    config, all_rows, beside = plan.config, plan.all_rows, plan.beside
+    first = Checkpoints(place.beside(out, place.RUN_FOLDER), build.identity(config, plan.splits, **beside.identity))
     place.take_up(out, first, **taken_up)
-    made_of_all = build.identity(config, whole, **beside.identity) if whole is not None else None
-    in_folds = made_of_all if folds.whole(whole, config) is not None else None
+    of_all = build.identity(config, all_rows, **beside.identity) if all_rows is not None else None
+    in_folds = of_all if folds.judged(all_rows, config) is not None else None
     return Kept(
         first,
         place.part(out, in_folds, "folds.pt", **taken_up),
-        place.part(out, made_of_all, "refit.pt", **taken_up),
-        pretrain.checkpoints(out, config, beside.pretrained_on, device, **taken_up),
+        place.part(out, of_all, "refit.pt", **taken_up),
+        pretrain.checkpoints(out, config, beside.pretrained_on, plan.device, **taken_up),
     )
+
+
+def _learn(plan: Plan, kept: Kept, console: Console, tracked: Tracker, offer: Callable[[], bool]) -> Learnt:
+    """All trainings of the run, the linear model's first."""
+    config, beside = plan.config, plan.beside
+    linear = _fit_rival(plan.splits, config, console) if config.rival or config.ngrams else None
+    made = _pretrain(beside.pretrained_on, config, kept.pretraining, plan.device, console)
+    encoder = made.encoder if made is not None else beside.encoder
+    lessons = _lessons(beside.teachers, plan.all_rows or plan.splits)
+    setup = Setup(plan.device, encoder, beside.unlabelled, lessons)
+    trainer = Trainer(config, setup, linear, console, tracked, kept, offer)
+    return Learnt(encoder, made, linear, *trainer.train(plan.splits, plan.all_rows))
 
 
 def _lessons(teachers: Teachers | None, splits: Splits) -> Lessons | None:
@@ -225,9 +234,13 @@ def _lessons(teachers: Teachers | None, splits: Splits) -> Lessons | None:
 
 
 def _pretrain(
-    texts: Texts, config: TrainingConfig, kept: Checkpoints, device: torch.device, console: Console
+    texts: Texts | None, config: TrainingConfig, kept: Checkpoints, device: torch.device, console: Console
 ) -> Pretrained | None:
-    """An encoder of the data's own text; None where it has too few words for one, which no person asked for here."""
+    """An encoder of the data's own text; None where none is to be made, or it has too few words for one, which no
+    person asked for here.
+    """
+    if texts is None:
+        return None
     try:
         return pretrain.learn(texts, config, kept, device=device, console=console)
     except NoLanguage as error:
@@ -243,38 +256,64 @@ def _fit_rival(splits: Splits, config: TrainingConfig, console: Console) -> Riva
     return linear
 
 
-def _judge(splits: Splits, first: Built, served: Built) -> dict[str, Judged]:
+def _facts(name: str, plan: Plan, checked: DataCheck, learnt: Learnt, started: float) -> Run:
+    """What the run came to, by rows that it hasn't learnt from."""
+    judged = _judge(plan.splits, learnt)
+    return Run(
+        name=name,
+        created=datetime.now(UTC),
+        config=plan.config,
+        parts=plan.parts,
+        splits=plan.splits,
+        checked=checked,
+        built=learnt.served,
+        refit=learnt.refitted.document() if learnt.refitted is not None else None,
+        judged=judged,
+        eight_bits=_agreement(judged, plan, learnt),
+        rival=_compare(learnt.linear, learnt.refitted, judged, plan.config),
+        encoder=_origin(learnt, plan.splits),
+        teachers=plan.beside.teachers.document() if plan.beside.teachers is not None else [],
+        device=plan.device,
+        seconds=time.perf_counter() - started,
+    )
+
+
+def _judge(splits: Splits, learnt: Learnt) -> dict[str, Judged]:
     """Each by a classifier that hasn't learnt from it: validation by the first one, test by the one that is served."""
-    its = {"valid": first, "test": served}
+    its = {"valid": learnt.first, "test": learnt.served}
     return {name: evaluate.judge(its[name].classifier, part) for name, part in splits.judged.items()}
 
 
-def _agreement(
-    judged: Mapping[str, Judged], splits: Splits, first: Built, served: Built, config: TrainingConfig
-) -> dict[str, Any] | None:
+def _agreement(judged: Mapping[str, Judged], plan: Plan, learnt: Learnt) -> dict[str, Any] | None:
     """Of the classifier that is served, by test, or by validation rows that it may have learnt from."""
-    its = judged.get("test") or (judged["valid"] if served is first else None)
-    its = its or evaluate.judge(served.classifier, splits.validation)
-    return agreement.eight_bits(served.classifier, served.weights, its, threads=config.threads or cores())
+    served = learnt.served
+    its = judged.get("test") or (judged["valid"] if learnt.refitted is None else None)
+    its = its or evaluate.judge(served.classifier, plan.splits.validation)
+    return agreement.eight_bits(served.classifier, served.weights, its, threads=plan.config.threads or cores())
 
 
-def _origin(encoder: Encoder | None, made: Pretrained | None, splits: Splits) -> dict[str, Any] | None:
+def _origin(learnt: Learnt, splits: Splits) -> dict[str, Any] | None:
     """What the classifier started from: an encoder by its version, with its figures where it was made in this run, and
     how many of the texts that judge the classifier it had learnt from.
     """
-    if encoder is None:
+    if learnt.encoder is None:
         return None
-    known = made.document() if made is not None else {"version": encoder.version}
-    return {**known, "seen": encoder.seen(splits)}
+    made = learnt.pretrained
+    known = made.document() if made is not None else {"version": learnt.encoder.version}
+    return {**known, "seen": learnt.encoder.seen(splits)}
 
 
 def _compare(
-    linear: Rival, again: Refitted | None, judged: Mapping[str, Judged], config: TrainingConfig
-) -> dict[str, Any]:
-    """On the split to believe, each of the two as it learnt for that: both from all rows, or neither."""
+    linear: Rival | None, refitted: Refitted | None, judged: Mapping[str, Judged], config: TrainingConfig
+) -> dict[str, Any] | None:
+    """On the split to believe, each of the two as it learnt for that: both from all rows, or neither. None where no
+    rival is asked for.
+    """
+    if linear is None or not config.rival:
+        return None
     split, believed = list(judged.items())[-1]
-    if split == "test" and again is not None and again.rival is not None:
-        linear = again.rival
+    if split == "test" and refitted is not None and refitted.rival is not None:
+        linear = refitted.rival
     return rival.compare(linear, believed.answers, believed.examples.texts, split=split, seed=config.seed)
 
 

@@ -32,8 +32,8 @@ class Trainer:
     kept: Kept
     offer: Callable[[], bool]
 
-    def train(self, splits: Splits, whole: Splits | None) -> tuple[Built, Refitted | None]:
-        """The classifier by which all is chosen, and the one of all rows: None where there is no `whole`, where its
+    def train(self, splits: Splits, all_rows: Splits | None) -> tuple[Built, Refitted | None]:
+        """The classifier by which all is chosen, and the one of all rows: None where there is no `all_rows`, where its
         training diverged, or was stopped by Ctrl-C and the first classifier taken.
 
         Raises: Diverged if the first one's training did; place.Stopped on Ctrl-C, if the offer is declined.
@@ -41,9 +41,9 @@ class Trainer:
         try:
             with self.tracked, place.interruption() as stopped:
                 first = self._first(splits, stopped)
-                if whole is None or first.stopped:
+                if all_rows is None or first.stopped:
                     return first, None
-                return self._again(first, whole, stopped)
+                return self._later(first, all_rows, stopped)
         except loop.Interrupted:
             raise place.Stopped from None
 
@@ -60,10 +60,10 @@ class Trainer:
                 keep_best=lambda: self._ask(bar),
             )
 
-    def _again(self, first: Built, whole: Splits, stopped: Callable[[], bool]) -> tuple[Built, Refitted | None]:
+    def _later(self, first: Built, all_rows: Splits, stopped: Callable[[], bool]) -> tuple[Built, Refitted | None]:
         """A classifier is there by now: what goes wrong in later trainings doesn't take it away."""
         try:
-            return first, self._refit(first, whole, self._chosen(first, whole, stopped), stopped)
+            return first, self._refit(first, all_rows, self._chosen(first, all_rows, stopped), stopped)
         except loop.Interrupted:
             if not self._ask():
                 raise
@@ -72,9 +72,9 @@ class Trainer:
             warn(self.console, f"the first classifier is served, which learnt from no held-out row: {why}")
             return first, None
 
-    def _chosen(self, first: Built, whole: Splits, stopped: Callable[[], bool]) -> Chosen | None:
+    def _chosen(self, first: Built, all_rows: Splits, stopped: Callable[[], bool]) -> Chosen | None:
         """None where the first classifier's mixture and calibration stay."""
-        if (judged := folds.whole(whole, self.config)) is None:
+        if (judged := folds.judged(all_rows, self.config)) is None:
             return None
         rows = len(judged.train)
         say(self.console, f"mixture and calibration are chosen by all {rows:,} rows, in {folds.FOLDS} folds")
@@ -102,18 +102,18 @@ class Trainer:
         with TerminalProgress(self.console, title=title, validated=False, epochs=False) as bar:
             yield Together(bar, LaterTracker(self.tracked, "folds"))
 
-    def _refit(self, first: Built, whole: Splits, chosen: Chosen | None, stopped: Callable[[], bool]) -> Refitted:
-        rows, epochs = len(whole.train), first.fitted.best.epoch
+    def _refit(self, first: Built, all_rows: Splits, chosen: Chosen | None, stopped: Callable[[], bool]) -> Refitted:
+        rows, epochs = len(all_rows.train), first.fitted.best.epoch
         say(self.console, f"training once more on all {rows:,} rows, the held-out ones too; epochs: {epochs:,}")
         with TerminalProgress(self.console, title="training once more", validated=False) as bar:
             return refit.refit(
                 first,
-                whole,
+                all_rows,
                 self.config,
                 Together(bar, LaterTracker(self.tracked, "refit")),
                 self.setup,
                 linear=self.linear,
-                keeper=self.kept.again,
+                keeper=self.kept.refit,
                 stopped=stopped,
                 chosen=chosen,
             )

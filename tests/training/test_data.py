@@ -266,16 +266,16 @@ def test_all_rows_are_those_of_no_test_text(tmp_path: Path, *, folder: bool) -> 
         write(tmp_path, "train.csv", CSV + "Text  3,b\nasked,a\nAsked,a\n")
         write(tmp_path, "test.csv", "text,label\nASKED,a\ntext 3,b\n")
     splits = load(tmp_path if folder else write(tmp_path, "a.jsonl", JSONL * 4))
-    whole = data.whole(splits, CONFIG)
-    assert whole is not None
+    all_rows = data.all_rows(splits, CONFIG)
+    assert all_rows is not None
     assert splits.test is not None
-    assert not set(map(data.words_of, whole.train.texts)) & set(map(data.words_of, splits.test.texts))
+    assert not set(map(data.words_of, all_rows.train.texts)) & set(map(data.words_of, splits.test.texts))
     parts = (splits.train, splits.validation, splits.calibration)
-    assert len(whole.train) == sum(map(len, parts)) > len(splits.train)
+    assert len(all_rows.train) == sum(map(len, parts)) > len(splits.train)
     pairs = [pair for part in parts for pair in zip(part.texts, part.labels, strict=True)]
-    assert list(zip(whole.train.texts, whole.train.labels, strict=True)) == pairs
-    assert sum(len(set(part.texts)) for part in parts) == len(set(whole.train.texts))
-    assert (len(whole.validation), len(whole.calibration), whole.test) == (0, 0, splits.test)
+    assert list(zip(all_rows.train.texts, all_rows.train.labels, strict=True)) == pairs
+    assert sum(len(set(part.texts)) for part in parts) == len(set(all_rows.train.texts))
+    assert (len(all_rows.validation), len(all_rows.calibration), all_rows.test) == (0, 0, splits.test)
 
 
 def test_few_rows_without_a_valid_are_learnt_from_once_more(tmp_path: Path) -> None:
@@ -283,9 +283,9 @@ def test_few_rows_without_a_valid_are_learnt_from_once_more(tmp_path: Path) -> N
     write(tmp_path, "train.csv", CSV)
     splits = load(tmp_path)
     for limit, there in ((len(ROWS) + 1, True), (len(ROWS), False), (0, False)):
-        assert (data.whole(splits, TrainingConfig(refit_below=limit)) is not None) == there
+        assert (data.all_rows(splits, TrainingConfig(refit_below=limit)) is not None) == there
     write(tmp_path, "valid.csv", "text,label\n" + "".join(f"new {n},{'ab'[n % 2]}\n" for n in range(20)))
-    assert data.whole(load(tmp_path), CONFIG) is None
+    assert data.all_rows(load(tmp_path), CONFIG) is None
 
 
 def test_copies_of_a_text_are_in_one_fold() -> None:

@@ -70,8 +70,8 @@ def splits(source: Path, settings: TrainingConfig) -> Splits:
 
 
 @pytest.fixture(scope="module")
-def whole(splits: Splits, settings: TrainingConfig) -> Splits:
-    found = folds.whole(data.whole(splits, settings), settings)
+def all_rows(splits: Splits, settings: TrainingConfig) -> Splits:
+    found = folds.judged(data.all_rows(splits, settings), settings)
     assert found is not None
     return found
 
@@ -87,17 +87,17 @@ def first(splits: Splits, settings: TrainingConfig, linear: Rival) -> Built:
 
 
 @pytest.fixture(scope="module")
-def chosen(first: Built, whole: Splits, settings: TrainingConfig, linear: Rival) -> Chosen:
-    return folds.choose(first, whole, settings, build.Setup(CPU), unheard, linear=linear)
+def chosen(first: Built, all_rows: Splits, settings: TrainingConfig, linear: Rival) -> Chosen:
+    return folds.choose(first, all_rows, settings, build.Setup(CPU), unheard, linear=linear)
 
 
-def test_every_row_counts_once(chosen: Chosen, whole: Splits, settings: TrainingConfig, first: Built) -> None:
+def test_every_row_counts_once(chosen: Chosen, all_rows: Splits, settings: TrainingConfig, first: Built) -> None:
     """In the calibration; a text that comes ten times is no more evidence than one."""
-    assert chosen.calibration.rows == len(whole.train)
+    assert chosen.calibration.rows == len(all_rows.train)
     assert chosen.calibration.rows > first.classifier.calibration.rows
-    copies = replace(whole, train=data.joined([whole.train, *[whole.train.take([0])] * 9]))
+    copies = replace(all_rows, train=data.joined([all_rows.train, *[all_rows.train.take([0])] * 9]))
     again = folds.choose(first, copies, settings, build.Setup(CPU), unheard)
-    assert again.calibration.rows == len(whole.train)
+    assert again.calibration.rows == len(all_rows.train)
 
 
 def test_what_answers_a_row_hasnt_learnt_from_it(settings: TrainingConfig, tmp_path: Path) -> None:
@@ -105,30 +105,32 @@ def test_what_answers_a_row_hasnt_learnt_from_it(settings: TrainingConfig, tmp_p
     path = write_rows(tmp_path, "rows.jsonl", rows(150, told=0.0))
     hearty = settings.model_copy(update={"epochs": 40, "embedding_dropout": 0.0, "pooled_dropout": 0.0})
     known = data.split(data.read(path, Columns()), hearty)
-    whole = folds.whole(data.whole(known, hearty), hearty)
-    assert whole is not None
+    all_rows = folds.judged(data.all_rows(known, hearty), hearty)
+    assert all_rows is not None
     first = build.build(known, hearty, Silent(), build.Setup(CPU))
     by_heart = replace(first, fitted=replace(first.fitted, epochs=[replace(first.fitted.epochs[-1], best=True)]))
     memory = Memory(due_every=1_000_000)
-    folds.choose(by_heart, whole, hearty, build.Setup(CPU), unheard, keeper=memory)
+    folds.choose(by_heart, all_rows, hearty, build.Setup(CPU), unheard, keeper=memory)
     found_NC = np.concatenate([answers.logits_NC for answers in folds.FoldKeeper(memory).done])
-    fold_N = data.folds(whole.train, hearty.seed, count=folds.FOLDS)
-    targets_N = np.array(["b" in labels for labels in whole.train.labels])[np.argsort(fold_N, kind="stable")]
+    fold_N = data.folds(all_rows.train, hearty.seed, count=folds.FOLDS)
+    targets_N = np.array(["b" in labels for labels in all_rows.train.labels])[np.argsort(fold_N, kind="stable")]
     assert (found_NC.argmax(axis=1) == targets_N).mean() < 0.75, "of two labels, drawn at random"
 
 
 def test_the_mixture_and_calibration_are_served(
-    first: Built, whole: Splits, settings: TrainingConfig, linear: Rival, chosen: Chosen
+    first: Built, all_rows: Splits, settings: TrainingConfig, linear: Rival, chosen: Chosen
 ) -> None:
     """By the classifier of all rows, whose logits are the mixture of what the two say."""
     factors = mixture.Mixture(network=0.5, linear=0.25, bias=0.0, gain=0.1)
     mixed = replace(chosen, mixture=factors)
-    found = refit.refit(first, whole, settings, Silent(), build.Setup(CPU), linear=linear, chosen=mixed)
+    found = refit.refit(first, all_rows, settings, Silent(), build.Setup(CPU), linear=linear, chosen=mixed)
     assert found.built.mixture == factors
     assert found.built.classifier.calibration == chosen.calibration
     assert found.document()["in_folds"] is True
-    alone = refit.refit(first, whole, settings, Silent(), build.Setup(CPU), chosen=replace(chosen, mixture=None)).built
-    texts = whole.train.texts[:20]
+    alone = refit.refit(
+        first, all_rows, settings, Silent(), build.Setup(CPU), chosen=replace(chosen, mixture=None)
+    ).built
+    texts = all_rows.train.texts[:20]
     network_NC = alone.classifier.logits(alone.classifier.encode(texts))
     assert found.rival is not None
     served_NC = found.built.classifier.logits(found.built.classifier.encode(texts))
@@ -138,7 +140,7 @@ def test_the_mixture_and_calibration_are_served(
 
 @pytest.mark.parametrize("at", [1, 30, 60, 85])
 def test_it_comes_to_the_same_after_a_break(
-    first: Built, whole: Splits, settings: TrainingConfig, linear: Rival, chosen: Chosen, at: int
+    first: Built, all_rows: Splits, settings: TrainingConfig, linear: Rival, chosen: Chosen, at: int
 ) -> None:
     """Killed in any fold, in mid-epoch or at an epoch's end, and taken up with other random numbers; the steps of the
     folds that are done are told again, as those that follow are counted on from them.
@@ -151,12 +153,12 @@ def test_it_comes_to_the_same_after_a_break(
         return False
 
     with pytest.raises(Killed):
-        folds.choose(first, whole, settings, build.Setup(CPU), unheard, linear=linear, keeper=memory, stopped=kill)
+        folds.choose(first, all_rows, settings, build.Setup(CPU), unheard, linear=linear, keeper=memory, stopped=kill)
     torch.manual_seed(99)
     told = []
     for _ in range(2):  # the second time it is done at once
         heard = Heard()
-        again = folds.choose(first, whole, settings, build.Setup(CPU), heard.fold, linear=linear, keeper=memory)
+        again = folds.choose(first, all_rows, settings, build.Setup(CPU), heard.fold, linear=linear, keeper=memory)
         assert again == chosen
         told.append(heard.done + heard.steps)
     assert heard.steps == 0
@@ -184,35 +186,35 @@ def numbered(labels: str, *more: str) -> Splits:
 def test_there_are_folds_where_most_rows_are_evidence(settings: TrainingConfig, splits: Splits, *, there: bool) -> None:
     """And fewer than the setting says."""
     for limit, found in ((len(splits.train), None), (len(splits.train) + 1, splits if there else None)):
-        assert folds.whole(splits, settings.model_copy(update={"folds_below": limit})) is found
-    assert folds.whole(None, settings) is None
+        assert folds.judged(splits, settings.model_copy(update={"folds_below": limit})) is found
+    assert folds.judged(None, settings) is None
 
 
-def test_a_label_of_one_text_is_learnt_by_all(first: Built, whole: Splits, settings: TrainingConfig) -> None:
+def test_a_label_of_one_text_is_learnt_by_all(first: Built, all_rows: Splits, settings: TrainingConfig) -> None:
     """And not asked: the rest of its fold wouldn't know of it."""
     rare = Examples(["the same", "The same!"], [("c",), ("c",)], "single-label")
-    more = replace(whole, train=data.joined([whole.train, rare]), labels=[*whole.labels, "c"])
+    more = replace(all_rows, train=data.joined([all_rows.train, rare]), labels=[*all_rows.labels, "c"])
     chosen = folds.choose(
         first, more, settings.model_copy(update={"class_weight": "balanced"}), build.Setup(CPU), unheard
     )
-    assert chosen.calibration.rows == len(whole.train)
+    assert chosen.calibration.rows == len(all_rows.train)
 
 
 def test_no_teacher_tells_of_what_is_asked(settings: TrainingConfig, tmp_path: Path) -> None:
     """The texts of a fold in capitals, with the labels that they have: whoever learnt them would know all answers."""
     known = data.split(data.read(write_rows(tmp_path, "rows.jsonl", rows(150, told=0.0)), Columns()), settings)
-    whole = data.whole(known, settings)
-    assert whole is not None
+    all_rows = data.all_rows(known, settings)
+    assert all_rows is not None
     first = build.build(known, settings, Silent(), build.Setup(CPU))
     epochs = [replace(first.fitted.epochs[-1], epoch=40, best=True)]
     by_heart = replace(first, fitted=replace(first.fitted, epochs=epochs, planned=40))
-    texts = [*whole.train.texts, *(text.upper() for text in whole.train.texts)]
-    answers_NC = np.array([["a" in labels, "b" in labels] for labels in whole.train.labels * 2], dtype=np.float32)
-    lessons = Lessons(texts[len(whole.train) :], {text: n for n, text in enumerate(texts)}, answers_NC)
+    texts = [*all_rows.train.texts, *(text.upper() for text in all_rows.train.texts)]
+    answers_NC = np.array([["a" in labels, "b" in labels] for labels in all_rows.train.labels * 2], dtype=np.float32)
+    lessons = Lessons(texts[len(all_rows.train) :], {text: n for n, text in enumerate(texts)}, answers_NC)
     memory = Memory(due_every=1_000_000)
-    folds.choose(by_heart, whole, settings, build.Setup(CPU, lessons=lessons), unheard, keeper=memory)
+    folds.choose(by_heart, all_rows, settings, build.Setup(CPU, lessons=lessons), unheard, keeper=memory)
     found_NC = np.concatenate([answers.logits_NC for answers in folds.FoldKeeper(memory).done])
-    fold_N = data.folds(whole.train, settings.seed, count=folds.FOLDS)
+    fold_N = data.folds(all_rows.train, settings.seed, count=folds.FOLDS)
     targets_N = answers_NC[np.argsort(fold_N, kind="stable")].argmax(axis=1)
     assert (found_NC.argmax(axis=1) == targets_N).mean() < 0.75
 

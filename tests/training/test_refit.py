@@ -60,8 +60,8 @@ def splits(source: Path, settings: TrainingConfig) -> Splits:
 
 
 @pytest.fixture(scope="module")
-def whole(splits: Splits, settings: TrainingConfig) -> Splits:
-    found = data.whole(splits, settings)
+def all_rows(splits: Splits, settings: TrainingConfig) -> Splits:
+    found = data.all_rows(splits, settings)
     assert found is not None
     return found
 
@@ -95,10 +95,10 @@ def twice(source: Path, settings: TrainingConfig, tmp_path_factory: pytest.TempP
 
 
 def test_it_learns_from_all_rows_but_test(
-    first: Built, splits: Splits, whole: Splits, settings: TrainingConfig, linear: Rival
+    first: Built, splits: Splits, all_rows: Splits, settings: TrainingConfig, linear: Rival
 ) -> None:
     """Each row's own word is in the vocabulary and among the n-grams, but for those of test."""
-    found = refit.refit(first, whole, settings, Silent(), build.Setup(CPU), linear=linear)
+    found = refit.refit(first, all_rows, settings, Silent(), build.Setup(CPU), linear=linear)
     assert splits.test is not None
     vocabulary = tokenizers.Tokenizer.from_str(found.built.tokenizer).get_vocab()
     own = {name: {text.split()[1] for text in part.texts} for name, part in splits.parts.items()}
@@ -111,25 +111,25 @@ def test_it_learns_from_all_rows_but_test(
 
 
 def test_mixture_and_calibration_are_those_that_were_chosen(
-    first: Built, whole: Splits, settings: TrainingConfig, linear: Rival
+    first: Built, all_rows: Splits, settings: TrainingConfig, linear: Rival
 ) -> None:
     """Nothing is left to choose them by. The n-grams that are mixed in are those of all rows."""
-    found = refit.refit(first, whole, settings, Silent(), build.Setup(CPU), linear=linear).built
+    found = refit.refit(first, all_rows, settings, Silent(), build.Setup(CPU), linear=linear).built
     assert found.mixture == first.mixture
     assert found.classifier.calibration == first.classifier.calibration
     assert first.classifier.calibration.temperature != 1.0
-    again = rival.refit(linear, whole, settings)
+    again = rival.refit(linear, all_rows, settings)
     assert found.ngrams is not None
     assert found.ngrams.to_bytes() == again.counter.served(again.linear.scaled(0.25, bias=0.125)).to_bytes()
     assert found.fitted is first.fitted
 
 
 def test_a_search_counts_with_what_all_rows_bring(
-    first: Built, splits: Splits, whole: Splits, settings: TrainingConfig, linear: Rival
+    first: Built, splits: Splits, all_rows: Splits, settings: TrainingConfig, linear: Rival
 ) -> None:
     """Its largest n-gram part and its cost are an upper bound of the refitted classifier's."""
     ngrams = budget.largest_ngrams(splits, settings)
-    found = refit.refit(first, whole, settings, Silent(), build.Setup(CPU), linear=linear).built
+    found = refit.refit(first, all_rows, settings, Silent(), build.Setup(CPU), linear=linear).built
     assert found.ngrams is not None
     assert len(ngrams.to_bytes()) >= len(found.ngrams.to_bytes())
     parts = (found.weights, found.graph, found.tokenizer.encode(), found.ngrams.to_bytes())
@@ -138,10 +138,10 @@ def test_a_search_counts_with_what_all_rows_bring(
 
 @pytest.mark.parametrize("at", [1, 7, 20, 33])
 def test_it_ends_in_the_same_weights_after_a_break(
-    first: Built, whole: Splits, settings: TrainingConfig, at: int
+    first: Built, all_rows: Splits, settings: TrainingConfig, at: int
 ) -> None:
     """Killed at a step, in mid-epoch or at an epoch's end, and taken up with other random numbers."""
-    undisturbed = refit.refit(first, whole, settings, Silent(), build.Setup(CPU)).built.weights
+    undisturbed = refit.refit(first, all_rows, settings, Silent(), build.Setup(CPU)).built.weights
     memory, steps = Memory(due_every=4), itertools.count(1)
 
     def kill() -> bool:
@@ -150,10 +150,10 @@ def test_it_ends_in_the_same_weights_after_a_break(
         return False
 
     with pytest.raises(Killed):
-        refit.refit(first, whole, settings, Silent(), build.Setup(CPU), keeper=memory, stopped=kill)
+        refit.refit(first, all_rows, settings, Silent(), build.Setup(CPU), keeper=memory, stopped=kill)
     torch.manual_seed(99)
     for _ in range(2):  # the second time it is done at once
-        again = refit.refit(first, whole, settings, Silent(), build.Setup(CPU), keeper=memory)
+        again = refit.refit(first, all_rows, settings, Silent(), build.Setup(CPU), keeper=memory)
         assert again.built.weights == undisturbed
 
 
@@ -173,14 +173,14 @@ def test_what_chose_is_what_validation_is_told_of(once: Bundle, twice: Bundle) -
 
 
 def test_test_is_told_of_what_is_served(
-    twice: Bundle, splits: Splits, whole: Splits, settings: TrainingConfig, linear: Rival
+    twice: Bundle, splits: Splits, all_rows: Splits, settings: TrainingConfig, linear: Rival
 ) -> None:
     """And the rival there has learnt from as many rows."""
     assert splits.test is not None
     engine = OnnxEngine(twice.graph, twice.weights, threads=1)
     served = evaluate.judge(twice.classifier_on(engine), splits.test)
     assert json.loads(served.report.model_dump_json()) == twice.report["metrics"]["test"]
-    again = rival.refit(linear, whole, settings)
+    again = rival.refit(linear, all_rows, settings)
     expected = rival.compare(again, served.answers, splits.test.texts, split="test", seed=0)
     for key in ("micro_f1", "difference", "low", "high"):
         assert twice.report["rival"][key] == expected[key]

@@ -48,13 +48,13 @@ def train(
     splits: Splits, settings: TrainingConfig, folder: Path, *, diverging: str = ""
 ) -> tuple[Built, Refitted | None, str]:
     """What all trainings of a run made, of which one may come to no number; and what was told."""
-    names = ("first", "folds", "again", "pretraining")
+    names = ("first", "folds", "refit", "pretraining")
     kept = Kept(**{name: (Diverging if name == diverging else Checkpoints)(folder, {}, name=name) for name in names})
     told = io.StringIO()
     console = Console(file=told, width=300)
     tracked = tracking.tracker(folder, "it", settings, console, on=False)
     trainer = Trainer(settings, Setup(torch.device("cpu")), None, console, tracked, kept, offer=lambda: False)
-    return *trainer.train(splits, data.whole(splits, settings)), told.getvalue()
+    return *trainer.train(splits, data.all_rows(splits, settings)), told.getvalue()
 
 
 def test_where_the_last_training_diverges_the_first_classifier_is_served(
@@ -63,7 +63,7 @@ def test_where_the_last_training_diverges_the_first_classifier_is_served(
     """As it is, which wasn't stopped by hand; and that is told."""
     settings = settings.model_copy(update={"folds_below": 0})
     _, again, _ = train(splits, settings, tmp_path / "well")
-    first, none, told = train(splits, settings, tmp_path / "ill", diverging="again")
+    first, none, told = train(splits, settings, tmp_path / "ill", diverging="refit")
     assert again is not None
     assert (none, first.stopped) == (None, False)
     assert "warning: the first classifier is served" in told

@@ -68,14 +68,10 @@ def autotune(
     Raises: TrainingError or BundleError; place.Stopped if it was stopped and the offer declined.
     """
     started = clock()
-    if base.pretrain_epochs:
-        telling.say(console, "a search doesn't pretrain, as every trial would: pretrain_epochs is 0 in it")
-        base = base.model_copy(update={"pretrain_epochs": 0})
-    if base.reads_unlabelled:
-        raise ConfigError("a search reads no text without labels: virtual_weight and entropy_weight must be 0")
+    base = _searchable(base, console)
     folder = _begun(out, overwrite=overwrite, resume=resume)
-    chosen = build.choose_device(device)
-    base = precision.resolved(base, chosen)
+    torch_device = build.choose_device(device)
+    base = precision.resolved(base, torch_device)
     splits = data.split(parts, base)
     # The final run does it again; but who has to mend the data wants to know it now, and how long it takes counts.
     checked = check.check(parts, seed=base.seed, find_label_errors=base.find_label_errors, keep_texts=base.keep_texts)
@@ -87,15 +83,10 @@ def autotune(
 
     if not taken_up:
         search = Search(
-            splits, kept, limits, ngrams=ngrams, device=chosen, console=console, clock=clock, builder=builder
+            splits, kept, limits, ngrams=ngrams, device=torch_device, console=console, clock=clock, builder=builder
         )
         search.run(deadline=started + 60 * limits.minutes - kept.spent_s, reading_s=clock() - started, offer=offer)
-    best = kept[kept.chosen] if kept.chosen is not None else kept.best
-    assert best is not None, "a search without a result has raised"
-    kept.choose(best.number)
-    settings = kept.settings(best)
-    changes = space.shown(base, settings)
-    telling.say(console, f"the best is trial {best.number}, {changes}; it is run again for the bundle")
+    best, settings = _choose(kept, base, console)
     made = run.run(
         parts,
         out,
@@ -108,7 +99,6 @@ def autotune(
         offer=offer,
     )
     kept.choose(None)
-    validation = _check_replay(out, best, console)
     _check_size(out, limits.budget, console)
     return Outcome(
         bundle=made.bundle,
@@ -116,10 +106,30 @@ def autotune(
         metrics=made.metrics,
         trials=len(kept.finished),
         best_trial=best.number,
-        validation=validation,
+        validation=_check_replay(out, best, console),
         baseline_validation=kept.baseline.value if kept.baseline is not None else None,
         seconds=round(clock() - started, 1),
     )
+
+
+def _searchable(base: TrainingConfig, console: Console) -> TrainingConfig:
+    """What trials can be made around. Raises: ConfigError where it reads text without labels."""
+    if base.reads_unlabelled:
+        raise ConfigError("a search reads no text without labels: virtual_weight and entropy_weight must be 0")
+    if base.pretrain_epochs:
+        telling.say(console, "a search doesn't pretrain, as every trial would: pretrain_epochs is 0 in it")
+    return base.model_copy(update={"pretrain_epochs": 0})
+
+
+def _choose(kept: Trials, base: TrainingConfig, console: Console) -> tuple[FrozenTrial, TrainingConfig]:
+    """The trial whose settings are run again, noted until that is done, and these settings."""
+    best = kept[kept.chosen] if kept.chosen is not None else kept.best
+    assert best is not None, "a search without a result has raised"
+    kept.choose(best.number)
+    settings = kept.settings(best)
+    changes = space.shown(base, settings)
+    telling.say(console, f"the best is trial {best.number}, {changes}; it is run again for the bundle")
+    return best, settings
 
 
 def _within(

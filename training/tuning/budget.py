@@ -93,7 +93,7 @@ def largest_ngrams(splits: Splits, config: TrainingConfig) -> Ngrams:
 
 def _learnt(splits: Splits, config: TrainingConfig) -> Splits:
     """What the classifier that is served has its words from: as many as the first training's, or more."""
-    return data.whole(splits, config) or splits
+    return data.all_rows(splits, config) or splits
 
 
 def us_per_text(classifier: Classifier, texts: Sequence[str], clock: Callable[[], float] = time.process_time) -> float:

@@ -94,8 +94,8 @@ class Search:
         builder: Builder,
     ) -> None:
         self._splits = splits
-        self._whole = data.whole(splits, kept.base)
-        self._again = _again(splits, self._whole, kept.base)
+        self._all_rows = data.all_rows(splits, kept.base)
+        self._afterwards = _afterwards(splits, self._all_rows, kept.base)
         self._kept = kept
         self._limits = limits
         self._ngrams = ngrams
@@ -152,7 +152,7 @@ class Search:
 
     def _final_s(self, trial_s: float) -> float:
         """Of the final run of a trial that took `trial_s`."""
-        return trial_s * (1 + self._again) * SLACK + self._overhead_s
+        return trial_s * (1 + self._afterwards) * SLACK + self._overhead_s
 
     def _trial(self, table: TrialTable, stopped: Callable[[], bool]) -> None:
         trial = self._kept.next()
@@ -214,8 +214,8 @@ class Search:
         judged = self._clock()
         if self._kept.base.rival or self._kept.base.ngrams:
             fitted = rival.fit(self._splits, self._kept.base)
-            if self._whole is not None:
-                rival.refit(fitted, self._whole, self._kept.base)
+            if self._all_rows is not None:
+                rival.refit(fitted, self._all_rows, self._kept.base)
         test = self._splits.test
         rows = len(self._splits.validation) + (len(test) if test is not None else 0)
         return (judged - started) * rows / len(self._splits.validation) + self._clock() - judged
@@ -299,14 +299,14 @@ class Watch:
         return len(passed) > 0
 
 
-def _again(splits: Splits, whole: Splits | None, config: TrainingConfig) -> float:
+def _afterwards(splits: Splits, all_rows: Splits | None, config: TrainingConfig) -> float:
     """What the trainings after the first one take, as a share of it: they have more rows, and no more epochs. In folds
     each row is learnt from in all but one of them. It reads all texts.
     """
-    if whole is None:
+    if all_rows is None:
         return 0.0
-    trainings = 1 if folds.whole(whole, config) is None else folds.FOLDS
-    return trainings * len(whole.train) / len(splits.train)
+    trainings = 1 if folds.judged(all_rows, config) is None else folds.FOLDS
+    return trainings * len(all_rows.train) / len(splits.train)
 
 
 def _why(trial: FrozenTrial) -> str:

@@ -8,7 +8,7 @@ N rows, C classes.
 
 import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypedDict
 
@@ -235,7 +235,7 @@ def compare(rival: Rival, answers: Answers, texts: Sequence[str], *, split: str,
     ours, theirs = (metrics.micro_f1(targets_NC, found) for found in (answers.decided_NC, decided_NC))
     low, high = _interval(targets_NC, answers.decided_NC, decided_NC, seed=seed)
     classifier = "LSTM with n-grams" if answers.config.ngrams else "LSTM"
-    return {
+    told = {
         "name": NAME,
         "classifier": classifier,
         "settings": rival.settings,
@@ -248,8 +248,9 @@ def compare(rival: Rival, answers: Answers, texts: Sequence[str], *, split: str,
         "difference": ours - theirs,
         "low": low,
         "high": high,
-        "verdict": _verdict(classifier, ours, theirs, low, high, rival, split, len(texts)),
     }
+    ours_macro = metrics.macro_f1(targets_NC, answers.decided_NC)
+    return {**told, "verdict": _verdict(told, ours, ours_macro, len(texts))}
 
 
 def _thresholds(scores_NC: Doubles, wanted_NC: Flags, kind: Kind) -> Doubles:
@@ -285,21 +286,25 @@ def _interval(targets_NC: Flags, ours_NC: Flags, theirs_NC: Flags, *, seed: int)
     return float(low), float(high)
 
 
-def _verdict(
-    classifier: str, ours: float, theirs: float, low: float, high: float, rival: Rival, split: str, rows: int
-) -> str:
-    figure = "accuracy" if rival.kind == "single-label" else "micro-F1"
+def _verdict(told: Mapping[str, Any], ours: float, ours_macro: float, rows: int) -> str:
+    """Which of the two to take, by what was `told` of the rival beside the classifier's own figures."""
+    classifier, low, high = told["classifier"], told["low"], told["high"]
+    figure = "accuracy" if told["metric"] == "accuracy" else "micro-F1"
     what = (
-        f"{figure} on {split} {theirs:.2%} against {ours:.2%} of the {classifier} "
-        f"(difference {100 * (ours - theirs):+.2f} points, 95 % interval {100 * low:+.2f} to {100 * high:+.2f})"
+        f"{figure} on {told['split']} {told['micro_f1']:.2%} against {ours:.2%} of the {classifier} "
+        f"(difference {100 * told['difference']:+.2f} points, 95 % interval {100 * low:+.2f} to {100 * high:+.2f}), "
+        f"macro-F1 {told['macro_f1']:.2%} against {ours_macro:.2%}"
     )
-    if split == "valid":
+    if told["split"] == "valid":
         what += "; both were also chosen by these rows"
+    ahead = ours_macro - told["macro_f1"]
     if low > 0:
-        return f"The {classifier} is better than the linear model: {what}."
-    cost = f"it costs {rival.seconds:g} s"
+        by = f" by {figure}, and worse by macro-F1" if ahead < -AS_GOOD else ""
+        return f"The {classifier} is better than the linear model{by}: {what}."
+    by = f" by {figure}, and worse by macro-F1" if ahead > AS_GOOD else ""
+    cost = f"it costs {told['seconds']:g} s"
     if high < 0:
-        return f"The linear model alone is better: {what}; {cost}."
+        return f"The linear model alone is better{by}: {what}; {cost}."
     if high <= AS_GOOD:
-        return f"The linear model alone is as good: {what}; {cost}."
-    return f"Not decided: on {rows:,} rows the linear model alone may be as good; {what}; {cost}."
+        return f"The linear model alone is as good{by}: {what}; {cost}."
+    return f"Not decided: on {rows:,} rows the linear model alone may be as good{by}; {what}; {cost}."

@@ -164,6 +164,15 @@ def test_an_lstm_that_is_better_is_said_to_be(single: Splits) -> None:
     assert found["low"] > 0
 
 
+def test_the_verdict_names_rare_labels_that_only_one_tells(single: Splits) -> None:
+    """As good by accuracy alone isn't as good: here it tells one label, and three of a thousand rows are others."""
+    fitted = rival.fit(single, TrainingConfig())
+    one = replace(fitted, linear=fitted.linear.scaled(0.0, bias=0.0))  # all scores alike: the first label
+    targets_NC = np.tile(np.array([[True, False]]), (1000, 1)) ^ (np.arange(1000)[:, None] < 3)
+    found = rival.compare(one, answers(targets_NC, targets_NC, single.labels), ["a"] * 1000, split="test", seed=0)
+    assert found["verdict"].startswith("The linear model alone is as good by accuracy, and worse by macro-F1: ")
+
+
 def test_several_labels_are_compared_by_micro_f1(multi: Splits) -> None:
     """A row without labels, and one of both, count by their labels."""
     fitted = rival.fit(multi, TrainingConfig())

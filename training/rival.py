@@ -307,4 +307,4 @@ def _verdict(told: Mapping[str, Any], ours: float, ours_macro: float, rows: int)
         return f"The linear model alone is better{by}: {what}; {cost}."
     if high <= AS_GOOD:
         return f"The linear model alone is as good{by}: {what}; {cost}."
-    return f"Not decided: on {rows:,} rows the linear model alone may be as good{by}; {what}; {cost}."
+    return f"Not decided: on {rows:,} rows the linear model alone may be as good; {what}; {cost}."

@@ -160,8 +160,7 @@ def _drain_before_closing(state: State) -> Iterator[None]:
     """
     previous = signal.getsignal(signal.SIGTERM)
     loop = asyncio.get_running_loop()
-    # Elsewhere the signal isn't ours: a test, or a program that embeds the app and handles its signals itself.
-    if not callable(previous) or threading.current_thread() is not threading.main_thread():
+    if not callable(previous) or not _signals_are_the_servers():
         yield
         return
 
@@ -176,11 +175,17 @@ def _drain_before_closing(state: State) -> Iterator[None]:
         signal.signal(signal.SIGTERM, previous)
 
 
+def _signals_are_the_servers() -> bool:
+    """Elsewhere they aren't ours: in a test, or a program that embeds the app and handles its signals itself."""
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    return in_main_thread and callable(signal.getsignal(signal.SIGTERM))
+
+
 @contextmanager
 def _end_with_supervisor() -> Iterator[None]:
     """Of several processes: a supervisor that was killed can't end this one any more, which would keep the port."""
     supervisor = multiprocessing.parent_process()
-    if supervisor is None or not callable(signal.getsignal(signal.SIGTERM)):
+    if supervisor is None or not _signals_are_the_servers():
         yield
         return
     loop, gone = asyncio.get_running_loop(), supervisor.sentinel

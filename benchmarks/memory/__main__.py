@@ -9,6 +9,7 @@ each on one thread of a process; what lies in that folder isn't done again.
 
 import argparse
 import json
+import math
 import resource
 import sys
 import time
@@ -46,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     code = runs.code_version(CODE)
     once = {
         name: partial(keep.once, name, [name, *works.made_of(given)], work, code=code)
-        for name, work in works.asked(given)
+        for name, work in works.asked(given, code)
     }
     # Not forked: torch's threads don't outlive a fork.
     workers = ProcessPoolExecutor(given.jobs, get_context("spawn"), works.one_thread)
@@ -96,6 +97,7 @@ def positive(text: str) -> int:
 def to_draw(found: Sequence[Found], given: argparse.Namespace) -> list[Found]:
     """These runs and the kept ones beside them, each once, in the order in which tasks and networks were named."""
     kept = [json.loads(file.read_text(encoding="utf-8")) for file in given.keep.glob("*.json")] if given.keep else []
+    kept.sort(key=lambda one: one.get("ended", ""))  # of one run by several codes the newest counts
     runs = {
         json.dumps([one["task"], one["network"], one["gaps"], one["seed"], one.get("head")]): one
         for one in [*kept, *found]
@@ -103,7 +105,10 @@ def to_draw(found: Sequence[Found], given: argparse.Namespace) -> list[Found]:
     asked = [
         one
         for one in runs.values()
-        if one["task"] in given.tasks and one["network"] in given.networks and one["seed"] in given.seeds
+        if one["task"] in given.tasks
+        and one["network"] in given.networks
+        and one["seed"] in given.seeds
+        and one.get("most_texts", given.texts) == given.texts
     ]
     return sorted(
         asked, key=lambda one: (given.tasks.index(one["task"]), given.networks.index(one["network"]), one["gaps"])
@@ -136,7 +141,7 @@ def cells(group: Sequence[Found], gap: str) -> list[str]:
     if "success" not in group[0]:
         return [f"{100 * mean:.1f}", "–", "–", "–", f"{learning.mean([one['seconds'] for one in group]):.0f}"]
     took = sorted(one["texts"] for one in group if one["success"])
-    ratio = learning.mean([one["gradient"]["cue"] / one["gradient"]["last"] for one in group])
+    ratio = learning.mean([_ratio(**one["gradient"]) for one in group])
     return [
         f"{100 * mean:.1f}",
         f"{len(took)} of {len(group)}",
@@ -144,6 +149,11 @@ def cells(group: Sequence[Found], gap: str) -> list[str]:
         f"{ratio:.0e}",
         f"{learning.mean([one['seconds'] for one in group]):.0f}",
     ]
+
+
+def _ratio(*, cue: float, last: float) -> float:
+    """With the maximum as the head, the last word may have no part in the answer, and no gradient."""
+    return cue / last if last else math.inf
 
 
 if __name__ == "__main__":

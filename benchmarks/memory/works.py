@@ -2,11 +2,13 @@
 
 import argparse
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
 import torch
 
+from benchmarks import machine
 from benchmarks.memory import learning, networks, outsiders, texts
 from benchmarks.memory.learning import Run
 from benchmarks.memory.networks import NETWORKS
@@ -29,8 +31,8 @@ def made_of(given: argparse.Namespace) -> list[str]:
     return [" ".join(filler.words), str(len(filler.train_N)), *map(str, kinds + steps + sizes)]
 
 
-def asked(given: argparse.Namespace) -> Iterator[tuple[str, Callable[[Path], Found]]]:
-    """All runs that were asked for, by name: the short gaps first."""
+def asked(given: argparse.Namespace, commit: str) -> Iterator[tuple[str, Callable[[Path], Found]]]:
+    """All runs that were asked for, by name: the short gaps first. `commit` is of the code that runs."""
     for gaps in [tuple(given.gaps)] if given.mixed else [(gap,) for gap in sorted(given.gaps)]:
         for task in given.tasks:
             for network in given.networks:
@@ -39,14 +41,20 @@ def asked(given: argparse.Namespace) -> Iterator[tuple[str, Callable[[Path], Fou
                     if network in NETWORKS:
                         for head in given.heads:
                             run = Run(task, network, gaps, seed, head, given.texts, tuple(given.test_gaps))
-                            yield f"{name} {head}", partial(_learn, run, given.read)
+                            yield f"{name} {head}", partial(_learn, run, given.read, commit)
                     elif not given.mixed:
-                        yield name, partial(_measure, (network, task, gaps[0], seed), given.read)
+                        yield name, partial(_measure, (network, task, gaps[0], seed), given.read, commit)
 
 
-def _learn(run: Run, filler: Filler, _: Path) -> Found:
-    return learning.learn(run, filler)
+def _learn(run: Run, filler: Filler, commit: str, _: Path) -> Found:
+    return learning.learn(run, filler) | _origin(commit)
 
 
-def _measure(what: tuple[str, str, int, int], filler: Filler, _: Path) -> Found:
-    return outsiders.measure(*what, filler)
+def _measure(what: tuple[str, str, int, int], filler: Filler, commit: str, _: Path) -> Found:
+    return outsiders.measure(*what, filler) | _origin(commit)
+
+
+def _origin(commit: str) -> Found:
+    """By what, where and when: who shows a kept run may be another machine."""
+    ended = datetime.now(UTC).isoformat(timespec="seconds")
+    return {"ended": ended, "commit": commit, "made_on": machine.describe()}

@@ -174,10 +174,10 @@ def test_processes_whose_supervisor_was_killed_end(tiny_bundle: Path, tmp_path: 
             server.logs(r"(?s)Shutting down.*Shutting down", outlived=True)
             connection.sendall(BODY)
             assert connection.recv(100).startswith(b"HTTP/1.1 200")
-        again = {"LEMBRA_BUNDLES": tiny_bundle, "LEMBRA_PORT": server.port}
         server.logs(r"(?s)Finished server process.*Finished server process", outlived=True)
-    with running(MODULE, tmp_path, **again) as server:
-        assert server.get("/classify", BODY) == 200
+        (tmp_path / "again").mkdir()
+        with running(MODULE, tmp_path / "again", LEMBRA_BUNDLES=tiny_bundle, LEMBRA_PORT=server.port) as again:
+            assert again.get("/classify", BODY) == 200
 
 
 def test_a_client_that_never_ends_can_not_keep_it_from_ending(tiny_bundle: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
 from benchmarks.memory import learning
-from benchmarks.memory.__main__ import main, parse, to_draw
+from benchmarks.memory.__main__ import main, parse, show, to_draw
 from benchmarks.memory.networks import NETWORKS, Reader
 from benchmarks.memory.texts import TASKS, TELLING, Batch, FillerError, Texts, read_filler
 
@@ -137,13 +137,22 @@ def test_the_smallest_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
 def test_a_figure_has_the_kept_runs_of_other_gaps_too(tmp_path: Path) -> None:
     """Of the networks and seeds that are asked for, each run once, in the order of the networks."""
 
-    def run(network: str, gap: int, seed: int = 0) -> dict[str, object]:
-        return {"task": "order", "network": network, "gaps": [gap], "seed": seed, "head": "last"}
+    def run(network: str, gap: int, seed: int = 0, **others: object) -> dict[str, object]:
+        asked = {"task": "order", "network": network, "gaps": [gap], "seed": seed, "head": "last", "most_texts": 50_000}
+        return asked | others
 
-    for number, kept in enumerate(
-        [run("GRU", 10), run("LSTM, chrono", 1000), run("GRU", 10, seed=3), run("tanh RNN", 10)]
-    ):
+    older, newer = run("LSTM, chrono", 1000), run("LSTM, chrono", 1000, ended="2026-11-28T12:00:00+00:00")
+    others = [run("GRU", 10), run("GRU", 10, seed=3), run("tanh RNN", 10), run("GRU", 50, most_texts=4_096)]
+    for number, kept in enumerate([newer, older, *others]):
         (tmp_path / f"{number}.json").write_text(json.dumps(kept))
     given = parse(["--keep", str(tmp_path), "--seeds", "0", "--networks", "LSTM, chrono", "GRU"])
     drawn = to_draw([run("GRU", 10), run("GRU", 100)], given)
-    assert drawn == [run("LSTM, chrono", 1000), run("GRU", 10), run("GRU", 100)]
+    assert drawn == [newer, run("GRU", 10), run("GRU", 100)]
+
+
+def test_a_last_word_without_a_gradient_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    """With the maximum as the head the answer may have nothing to do with it."""
+    gradient = {"cue": 1e-4, "last": 0.0}
+    told = {"success": True, "texts": 2_048, "accuracy": {"10": 1.0}, "gradient": gradient, "seconds": 1.0}
+    show([{"task": "latch", "network": "LSTM, chrono", "gaps": [10], "seed": 0, "head": "max", **told}])
+    assert "inf" in capsys.readouterr().out

@@ -165,12 +165,27 @@ def test_an_lstm_that_is_better_is_said_to_be(single: Splits) -> None:
 
 
 def test_the_verdict_names_rare_labels_that_only_one_tells(single: Splits) -> None:
-    """As good by accuracy alone isn't as good: here it tells one label, and three of a thousand rows are others."""
+    """As good by accuracy alone isn't as good: here it tells one label alone, and 8 of 2,000 rows have the other."""
     fitted = rival.fit(single, TrainingConfig())
     one = replace(fitted, linear=fitted.linear.scaled(0.0, bias=0.0))  # all scores alike: the first label
-    targets_NC = np.tile(np.array([[True, False]]), (1000, 1)) ^ (np.arange(1000)[:, None] < 3)
-    found = rival.compare(one, answers(targets_NC, targets_NC, single.labels), ["a"] * 1000, split="test", seed=0)
-    assert found["verdict"].startswith("The linear model alone is as good by accuracy, and worse by macro-F1: ")
+    row_N1 = np.arange(2000)[:, None]
+    frequent_NC = np.tile(np.array([[True, False]]), (2000, 1))
+    targets_NC, told_NC = frequent_NC ^ (row_N1 < 8), frequent_NC ^ (row_N1 < 14)
+
+    def verdict(decided_NC: Flags) -> str:
+        ours = answers(targets_NC, decided_NC, single.labels)
+        return str(rival.compare(one, ours, ["a"] * 2000, split="test", seed=0)["verdict"])
+
+    assert verdict(told_NC).startswith("The linear model alone is as good by accuracy, and worse by macro-F1: ")
+    assert verdict(frequent_NC).startswith("The linear model alone is as good: ")
+
+
+def test_a_label_that_one_row_is_told_by_mistake_decides_nothing() -> None:
+    """Macro-F1 of a label that doesn't occur is 0: no reason to call the other better."""
+    targets_NC = np.tile(np.array([[True, False]]), (1000, 1))
+    mistaken_NC = targets_NC ^ (np.arange(1000)[:, None] < 1)
+    _, (low, high) = rival._intervals(targets_NC, mistaken_NC, targets_NC, seed=0)
+    assert -0.002 < low <= high <= 0
 
 
 def test_several_labels_are_compared_by_micro_f1(multi: Splits) -> None:
@@ -188,7 +203,7 @@ def test_the_interval_is_that_of_a_paired_difference() -> None:
     """Both wrong on the same rows: no resampling tells them apart, however few the rows."""
     targets_NC = np.tile(np.array([[True, False]]), (50, 1))
     decided_NC = targets_NC ^ (np.arange(50)[:, None] < 20)
-    assert rival._interval(targets_NC, decided_NC, decided_NC, seed=0) == (0.0, 0.0)
+    assert rival._intervals(targets_NC, decided_NC, decided_NC, seed=0) == ((0.0, 0.0), (0.0, 0.0))
 
 
 def test_a_class_that_train_lacks_or_fills_is_no_fault() -> None:

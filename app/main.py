@@ -158,9 +158,9 @@ def _drain_before_closing(state: State) -> Iterator[None]:
 
     uvicorn closes the socket at once; a load balancer that has not looked yet would still send requests.
     """
-    previous = signal.getsignal(signal.SIGTERM)
+    previous = _servers_own_handler()
     loop = asyncio.get_running_loop()
-    if not callable(previous) or not _signals_are_the_servers():
+    if previous is None:
         yield
         return
 
@@ -175,17 +175,20 @@ def _drain_before_closing(state: State) -> Iterator[None]:
         signal.signal(signal.SIGTERM, previous)
 
 
-def _signals_are_the_servers() -> bool:
-    """Elsewhere they aren't ours: in a test, or a program that embeds the app and handles its signals itself."""
+def _servers_own_handler() -> Callable[[int, FrameType | None], Any] | None:
+    """What ends the server at SIGTERM; None where signals aren't ours: in a test, or in a program that embeds the app
+    and handles them itself.
+    """
+    handler = signal.getsignal(signal.SIGTERM)
     in_main_thread = threading.current_thread() is threading.main_thread()
-    return in_main_thread and callable(signal.getsignal(signal.SIGTERM))
+    return handler if in_main_thread and callable(handler) else None
 
 
 @contextmanager
 def _end_with_supervisor() -> Iterator[None]:
     """Of several processes: a supervisor that was killed can't end this one any more, which would keep the port."""
     supervisor = multiprocessing.parent_process()
-    if supervisor is None or not _signals_are_the_servers():
+    if supervisor is None or _servers_own_handler() is None:
         yield
         return
     loop, gone = asyncio.get_running_loop(), supervisor.sentinel

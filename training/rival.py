@@ -283,7 +283,7 @@ def _intervals(targets_NC: Flags, ours_NC: Flags, theirs_NC: Flags, *, seed: int
     """
     occurring_C = np.asarray(targets_NC.any(axis=0))
     counts = [
-        (sparse.csr_array(targets_NC & found), sparse.csr_array(found.astype(int) + targets_NC))
+        (sparse.csr_array(targets_NC & found), sparse.csr_array(found.astype(np.int8) + targets_NC))
         for found in (ours_NC, theirs_NC)
     ]
     rng = np.random.default_rng(seed)

@@ -167,11 +167,16 @@ def _train(run: Run, folder: Path, commit: str) -> Found:
         "train": report["data"]["splits"]["train"]["sha256"],
         "settings": report["settings"],
         "resumed": resumed,
-        "ended": datetime.now(UTC).isoformat(timespec="seconds"),
+        "ended": now(),
         "commit": commit,
         **machine.describe(),
         "arguments": run.arguments,
     }
+
+
+def now() -> str:
+    """When a run ended, as it is kept with it."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def together(works: Mapping[str, Callable[[], Found]], workers: Executor) -> dict[str, Found]:

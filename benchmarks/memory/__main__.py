@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     code = runs.code_version(CODE)
     once = {
         name: partial(keep.once, name, [name, *works.made_of(given)], work, code=code)
-        for name, work in works.asked(given, code)
+        for name, work in works.asked(given, {"commit": code, **machine.describe()})
     }
     # Not forked: torch's threads don't outlive a fork.
     workers = ProcessPoolExecutor(given.jobs, get_context("spawn"), works.one_thread)

@@ -2,18 +2,16 @@
 
 import argparse
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
 import torch
 
-from benchmarks import machine
 from benchmarks.memory import learning, networks, outsiders, texts
 from benchmarks.memory.learning import Run
 from benchmarks.memory.networks import NETWORKS
 from benchmarks.memory.texts import Filler
-from benchmarks.runs import Found
+from benchmarks.runs import Found, now
 
 
 def one_thread() -> None:
@@ -31,8 +29,10 @@ def made_of(given: argparse.Namespace) -> list[str]:
     return [" ".join(filler.words), str(len(filler.train_N)), *map(str, kinds + steps + sizes)]
 
 
-def asked(given: argparse.Namespace, commit: str) -> Iterator[tuple[str, Callable[[Path], Found]]]:
-    """All runs that were asked for, by name: the short gaps first. `commit` is of the code that runs."""
+def asked(given: argparse.Namespace, made_by: Found) -> Iterator[tuple[str, Callable[[Path], Found]]]:
+    """All runs that were asked for, by name: the short gaps first. Each is kept with what it is `made_by`, code and
+    machine: who shows it may be another one.
+    """
     for gaps in [tuple(given.gaps)] if given.mixed else [(gap,) for gap in sorted(given.gaps)]:
         for task in given.tasks:
             for network in given.networks:
@@ -41,20 +41,14 @@ def asked(given: argparse.Namespace, commit: str) -> Iterator[tuple[str, Callabl
                     if network in NETWORKS:
                         for head in given.heads:
                             run = Run(task, network, gaps, seed, head, given.texts, tuple(given.test_gaps))
-                            yield f"{name} {head}", partial(_learn, run, given.read, commit)
+                            yield f"{name} {head}", partial(_learn, run, given.read, made_by)
                     elif not given.mixed:
-                        yield name, partial(_measure, (network, task, gaps[0], seed), given.read, commit)
+                        yield name, partial(_measure, (network, task, gaps[0], seed), given.read, made_by)
 
 
-def _learn(run: Run, filler: Filler, commit: str, _: Path) -> Found:
-    return learning.learn(run, filler) | _origin(commit)
+def _learn(run: Run, filler: Filler, made_by: Found, _: Path) -> Found:
+    return learning.learn(run, filler) | made_by | {"ended": now()}
 
 
-def _measure(what: tuple[str, str, int, int], filler: Filler, commit: str, _: Path) -> Found:
-    return outsiders.measure(*what, filler) | _origin(commit)
-
-
-def _origin(commit: str) -> Found:
-    """By what, where and when: who shows a kept run may be another machine."""
-    ended = datetime.now(UTC).isoformat(timespec="seconds")
-    return {"ended": ended, "commit": commit, "made_on": machine.describe()}
+def _measure(what: tuple[str, str, int, int], filler: Filler, made_by: Found, _: Path) -> Found:
+    return outsiders.measure(*what, filler) | made_by | {"ended": now()}

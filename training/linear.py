@@ -1,6 +1,7 @@
 """A linear model over hashed n-grams: the LSTM's partner in a classifier, and its rival in the report.
 
-TF-IDF and a linear SVM a label; features may be weighed by how much they tell of it (NB-SVM, Wang & Manning 2012).
+TF-IDF, or TF alone, and a linear SVM a label, to which each feature counts by how much it tells of that label (NB-SVM,
+Wang & Manning 2012).
 
 N rows, K features, C classes.
 """
@@ -57,10 +58,19 @@ class Counter:
     """Texts to a matrix of their n-grams, of the kinds named; it knows those of the texts that it was made with."""
 
     def __init__(
-        self, texts: Sequence[str], kinds: Sequence[NgramKind], characters: int, *, most: int = MOST_FEATURES
+        self,
+        texts: Sequence[str],
+        kinds: Sequence[NgramKind],
+        characters: int,
+        *,
+        most: int = MOST_FEATURES,
+        idf: bool = True,
     ) -> None:
-        """`characters` of each text are read, here and where it is served; at most `most` features are kept."""
+        """`characters` of each text are read, here and where it is served; at most `most` features are kept. Rare ones
+        count more with `idf`.
+        """
         self.kinds = tuple(kinds)
+        self.idf = idf
         self.characters = characters
         documents = np.zeros(1 << ngrams.BITS, dtype=np.int64)  # that have each hash
         for _, part in ngrams.parts(texts):
@@ -70,8 +80,8 @@ class Counter:
         seen = np.flatnonzero(documents)
         kept = seen[np.argsort(-documents[seen], kind="stable")][:most]
         hashes_K = np.sort(kept).astype(np.uint32)
-        idf_K = (np.log((1 + len(texts)) / (1 + documents[hashes_K])) + 1).astype(np.float32)
-        self._vocabulary = Vocabulary(hashes_K, idf_K)
+        idf_K = np.log((1 + len(texts)) / (1 + documents[hashes_K])) + 1 if idf else np.ones(len(hashes_K))
+        self._vocabulary = Vocabulary(hashes_K, idf_K.astype(np.float32))
 
     def __len__(self) -> int:
         """How many features it knows."""
@@ -104,16 +114,16 @@ def most_features(classes: int) -> int:
     return min(MOST_FEATURES, max(MOST_WEIGHTS // classes, 1000))
 
 
-def fit(features: Matrix, targets_NC: Flags, kind: Kind, *, c: float, seed: int, naive_bayes: bool = False) -> Linear:
+def fit(features: Matrix, targets_NC: Flags, kind: Kind, *, c: float, seed: int) -> Linear:
     """A linear SVM a label, each against the rest; one alone where there are two and each text has one of them.
 
-    With `naive_bayes`, each feature counts by how much its share of a label's texts differs from that of the rest.
+    Each feature counts by how much its share of a label's texts differs from that of the rest.
     """
     classes = targets_NC.shape[1]
     weights_KC, biases_C = np.zeros((features.shape[1], classes)), np.zeros(classes)
     two = kind == "single-label" and classes == 2
     for label in range(1 if two else classes):
-        scale_K = _ratios(features, targets_NC[:, label]) if naive_bayes else np.ones(features.shape[1])
+        scale_K = _ratios(features, targets_NC[:, label])
         weights_K, biases_C[label] = _fit_one(features @ sparse.diags(scale_K), targets_NC[:, label], c=c, seed=seed)
         weights_KC[:, label] = scale_K * weights_K
     if two:

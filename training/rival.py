@@ -6,7 +6,6 @@ same rows; where few are held out, what makes the folds of them all most likely,
 N rows, C classes.
 """
 
-import itertools
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -31,8 +30,8 @@ from training.reading import Examples
 AS_GOOD = 0.01
 NAME = "TF-IDF and linear SVM"
 CHOICES_OF_C = (0.03, 0.1, 0.3, 1.0, 3.0)
-# Characters are many more n-grams a text, and want a smaller C than words: that of words is tried, and so many below.
-STEPS_DOWN = 2
+# Characters are many more n-grams a text, and want no larger C than words: that of words is tried, and so many below.
+STEPS_DOWN = 1
 FEATURES: dict[tuple[NgramKind, ...], str] = {
     ("words",): "words 1-2",
     ("words", "characters"): "words 1-2, characters 2-5",
@@ -56,7 +55,6 @@ class Settings(TypedDict):
     """How linear.fit is to fit."""
 
     c: float
-    naive_bayes: bool
     seed: int
 
 
@@ -102,9 +100,9 @@ class _Choice:
 
 
 def fit(splits: Splits, config: TrainingConfig) -> Rival:
-    """The best of a few linear models, fitted on train: words, or words and characters; with and without naive Bayes;
-    five C. It is the one that makes validation rows most likely; where these are few and like train's, each fold of
-    both, fitted on the others.
+    """The best of a few linear models, fitted on train: words, or words and characters, with and without IDF; five C.
+    It is the one that makes validation rows most likely; where these are few and like train's, each fold of both,
+    fitted on the others.
     """
     started = time.perf_counter()
     known = data.joined([splits.train, splits.validation])
@@ -144,19 +142,27 @@ def _are_alike(splits: Splits, choice: _Choice, counted_N: Flags) -> bool:
 
 def _best(splits: Splits, known: Examples, judged: _Judged, config: TrainingConfig) -> _Choice:
     """What makes the rows that count most likely."""
-    targets_NC = _targets(splits)
     best: _Choice | None = None
-    for counter in counters(splits, config):
-        features = counter.matrix(known.texts)
-        for naive_bayes, c in _tried(best):
-            how: Settings = {"c": c, "naive_bayes": naive_bayes, "seed": config.seed}
-            unseen_NC = _unseen(features, targets_NC, judged, how, splits.kind)
-            counted_N = judged.counted_N
-            alone = mixture.by_itself(unseen_NC[counted_N], targets_NC[counted_N], splits.kind)
-            if best is None or alone.evidence > best.alone.evidence:
-                best = _Choice(counter, features, how, unseen_NC, alone)
+    for kinds in kinds_read(splits):
+        near = _tried(best)
+        # Both again: of words, which is better may hang on a row, and of characters on three points of accuracy.
+        for idf in (True, False):
+            counter = count(splits, kinds, config, idf=idf)
+            features = counter.matrix(known.texts)
+            for c in near:
+                found = _judge(counter, features, {"c": c, "seed": config.seed}, splits, judged)
+                if best is None or found.alone.evidence > best.alone.evidence:
+                    best = found
     assert best is not None
     return best
+
+
+def _judge(counter: Counter, features: Matrix, how: Settings, splits: Splits, judged: _Judged) -> _Choice:
+    """One choice, and what it is worth."""
+    targets_NC, counted_N = _targets(splits), judged.counted_N
+    unseen_NC = _unseen(features, targets_NC, judged, how, splits.kind)
+    alone = mixture.by_itself(unseen_NC[counted_N], targets_NC[counted_N], splits.kind)
+    return _Choice(counter, features, how, unseen_NC, alone)
 
 
 def _targets(splits: Splits) -> Flags:
@@ -181,7 +187,7 @@ def _fitted(choice: _Choice, splits: Splits, *, in_folds: bool) -> Rival:
     thresholds_C = _thresholds(scores_NC, wanted_NC, splits.kind)
     settings = {
         "features": FEATURES[choice.counter.kinds],
-        "naive_bayes": choice.how["naive_bayes"],
+        "idf": choice.counter.idf,
         "C": choice.how["c"],
         "held_out_score": metrics.micro_f1(wanted_NC, _decisions(scores_NC, thresholds_C, splits.kind)),
     }
@@ -189,44 +195,34 @@ def _fitted(choice: _Choice, splits: Splits, *, in_folds: bool) -> Rival:
     return Rival(splits.labels, splits.kind, choice.counter, fitted, thresholds_C, settings, 0.0, alone)
 
 
-def _tried(best: _Choice | None) -> list[tuple[bool, float]]:
-    """Whether with naive Bayes, and which C: all of words; of characters few, as on GoEmotions each takes a minute."""
+def _tried(best: _Choice | None) -> Sequence[float]:
+    """Which C: all of words; of characters few, as on GoEmotions each takes a minute."""
     if best is None:
-        return list(itertools.product((False, True), CHOICES_OF_C))
+        return CHOICES_OF_C
     at = CHOICES_OF_C.index(best.how["c"])
-    return [(best.how["naive_bayes"], c) for c in CHOICES_OF_C[max(0, at - STEPS_DOWN) : at + 1]]
+    return CHOICES_OF_C[max(0, at - STEPS_DOWN) : at + 1]
 
 
-def counters(splits: Splits, config: TrainingConfig) -> list[Counter]:
-    """Of the n-grams of train: words, and if they don't take too long, words and characters."""
-    texts = splits.train.texts
-    most = linear.most_features(len(splits.labels))
-    few = sum(map(len, texts)) <= linear.MOST_CHARACTERS
-    characters = CHARACTERS_PER_TOKEN * config.max_tokens
-    return [Counter(texts, kinds, characters, most=most) for kinds in FEATURES if few or "characters" not in kinds]
+def kinds_read(splits: Splits) -> list[tuple[NgramKind, ...]]:
+    """Words, and if they don't take too long, words and characters."""
+    few = sum(map(len, splits.train.texts)) <= linear.MOST_CHARACTERS
+    return [kinds for kinds in FEATURES if few or "characters" not in kinds]
+
+
+def count(splits: Splits, kinds: Sequence[NgramKind], config: TrainingConfig, *, idf: bool) -> Counter:
+    """The n-grams of train, of these kinds."""
+    characters, most = CHARACTERS_PER_TOKEN * config.max_tokens, linear.most_features(len(splits.labels))
+    return Counter(splits.train.texts, kinds, characters, most=most, idf=idf)
 
 
 def refit(rival: Rival, splits: Splits, config: TrainingConfig) -> Rival:
     """The same n-grams, C and thresholds, fitted on the train rows of other splits; `seconds` are of both fits."""
     started = time.perf_counter()
-    counter = recount(rival.counter, splits)
-    targets_NC = flags(splits.train.labels, rival.labels)
-    fitted = linear.fit(
-        counter.matrix(splits.train.texts),
-        targets_NC,
-        rival.kind,
-        c=rival.settings["C"],
-        seed=config.seed,
-        naive_bayes=rival.settings["naive_bayes"],
-    )
+    counter = count(splits, rival.counter.kinds, config, idf=rival.counter.idf)
+    features, targets_NC = counter.matrix(splits.train.texts), flags(splits.train.labels, rival.labels)
+    fitted = linear.fit(features, targets_NC, rival.kind, c=rival.settings["C"], seed=config.seed)
     seconds = round(rival.seconds + time.perf_counter() - started, 1)
     return replace(rival, counter=counter, linear=fitted, seconds=seconds)
-
-
-def recount(counter: Counter, splits: Splits) -> Counter:
-    """The same kinds of n-grams, of the train rows of other splits."""
-    most = linear.most_features(len(splits.labels))
-    return Counter(splits.train.texts, counter.kinds, counter.characters, most=most)
 
 
 def compare(rival: Rival, answers: Answers, texts: Sequence[str], *, split: str, seed: int) -> dict[str, Any]:

@@ -1,6 +1,8 @@
 """training.linear: counted texts, a linear model over them, and the same scores where it is served."""
 
 import numpy as np
+import pytest
+from sklearn.svm import LinearSVC
 
 from training import linear
 from training.linear import Counter
@@ -24,18 +26,27 @@ def test_the_most_frequent_features_are_kept() -> None:
     assert counter.matrix(["four", "one"]).toarray().tolist() == [[1.0], [0.0]]
 
 
-def test_with_naive_bayes_a_word_of_both_labels_counts_less() -> None:
+@pytest.mark.parametrize("idf", [True, False])
+def test_a_rare_feature_counts_more_with_idf(idf: bool) -> None:
+    """In a text of both, by its inverse document frequency; without, they count the same."""
+    counter = Counter(["common"] * 9 + ["common rare"], ("words",), LIMIT, idf=idf)
+    rare, common = (np.log(11 / (1 + documents)) + 1 if idf else 1.0 for documents in (1, 10))
+    values = counter.matrix(["common rare"]).data  # the pair is as rare
+    assert np.allclose(sorted(values), np.array([common, rare, rare]) / np.hypot(common, np.hypot(rare, rare)))
+
+
+def test_a_word_of_both_labels_counts_less_than_to_an_svm_alone() -> None:
     """Beside the words that tell the labels apart, `often` stands in a few texts more of the one than of the other."""
     texts = ["warm often"] * 12 + ["warm", "cold often"] * 10 + ["cold"] * 12
     counter = Counter(texts, ("words",), LIMIT)
     targets_NC = np.array([["warm" in text, "cold" in text] for text in texts])
-    asked = counter.matrix(["warm", "often"])
-    shares = []
-    for naive_bayes in (False, True):
-        fitted = linear.fit(counter.matrix(texts), targets_NC, "single-label", c=0.1, seed=0, naive_bayes=naive_bayes)
-        warm, often = fitted.scores(asked)[:, 0] - fitted.biases_C[0]
-        shares.append(often / warm)
-    assert 0 < shares[1] < shares[0] / 2
+    features, asked = counter.matrix(texts), counter.matrix(["warm", "often"])
+    fitted = linear.fit(features, targets_NC, "single-label", c=0.1, seed=0)
+    warm, often = fitted.scores(asked)[:, 0] - fitted.biases_C[0]
+    alone = LinearSVC(C=0.1, random_state=0).fit(features, targets_NC[:, 0])
+    warm_alone, often_alone = alone.decision_function(asked) - alone.intercept_[0]
+    assert warm > 0 < warm_alone
+    assert abs(often / warm) < abs(often_alone / warm_alone) / 2
 
 
 def test_a_scaled_model_has_scaled_scores() -> None:

@@ -115,6 +115,20 @@ def test_folds_vouch_for_no_noise(single: Splits, times: int) -> None:
     assert np.mean(found) < mixture.LEAST_EVIDENCE
 
 
+@pytest.mark.parametrize("idf", [True, False])
+def test_a_later_fit_weighs_words_as_the_first(single: Splits, idf: bool) -> None:
+    """With or without IDF, as was chosen, by the words of its own rows; and so it is served."""
+    first = rival.fit(single, TrainingConfig())
+    assert first.settings["idf"] == first.counter.idf
+    counter = rival.count(single, ("words",), TrainingConfig(), idf=idf)
+    later = replace(single, train=single.train.take(range(0, len(single.train), 2)))
+    again = rival.refit(replace(first, counter=counter), later, TrainingConfig())
+    counted = linear.Counter(later.train.texts, ("words",), counter.characters, idf=idf)
+    assert (again.counter.matrix(later.train.texts) != counted.matrix(later.train.texts)).nnz == 0
+    served = again.counter.served(again.linear).logits(single.validation.texts)
+    assert np.allclose(served, again.scores(single.validation.texts), atol=1e-5)
+
+
 def test_the_seed_fixes_the_rival(single: Splits) -> None:
     """The same weights, to the bit."""
     first, again = (rival.fit(single, TrainingConfig(seed=3)).linear for _ in range(2))

@@ -27,7 +27,7 @@ from app.batcher import Batcher, Limits
 from app.classify import Served, State
 from app.errors import SettingsError
 from app.gate import ClassifyDesk, Gate
-from app.metrics import Metrics
+from app.metrics import Metrics, clear_up
 from app.protocol import DESK
 from app.schemas import ModelCard
 from app.settings import Settings
@@ -186,7 +186,9 @@ def _servers_own_handler() -> Callable[[int, FrameType | None], Any] | None:
 
 @contextmanager
 def _end_with_supervisor() -> Iterator[None]:
-    """Of several processes: a supervisor that was killed can't end this one any more, which would keep the port."""
+    """Of several processes: a supervisor that was killed can't end this one any more, which would keep the port, nor
+    clear up behind it.
+    """
     supervisor = multiprocessing.parent_process()
     if supervisor is None or _servers_own_handler() is None:
         yield
@@ -202,7 +204,9 @@ def _end_with_supervisor() -> Iterator[None]:
     try:
         yield
     finally:
-        loop.remove_reader(gone)
+        # It isn't read any more once it was found ready.
+        if not loop.remove_reader(gone):
+            clear_up()
 
 
 class _PlainStartError:

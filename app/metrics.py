@@ -127,16 +127,38 @@ def _begun(file: Path) -> bool:
         return False
 
 
+def clear_up() -> None:
+    """Delete what this process and those that are gone have counted, and the last of them the folder, where nobody is
+    left to do so behind them.
+    """
+    if (folder := os.environ.get(FOLDER)) is None:
+        return
+    for file in Path(folder).glob("*.db"):
+        if _process_of(file) == os.getpid() or _is_gone(_process_of(file)):
+            file.unlink(missing_ok=True)
+    with suppress(OSError):  # others are still there
+        Path(folder).rmdir()
+
+
 def _forget_the_dead(folder: Path) -> None:
     """What a process that was killed held waiting waits no more; what it has counted stays."""
-    if os.name == "nt":  # where a signal of 0 is Ctrl-C
-        return
     for file in folder.glob("gauge_live*_*.db"):
-        process = int(file.stem.rpartition("_")[2])
-        try:
-            os.kill(process, 0)
-        except ProcessLookupError:
+        if _is_gone(_process_of(file)):
             with suppress(FileNotFoundError):  # another process was sooner
-                mark_process_dead(process, str(folder))  # type: ignore[no-untyped-call]
-        except PermissionError:
-            pass  # it lives, as somebody else's
+                mark_process_dead(_process_of(file), str(folder))  # type: ignore[no-untyped-call]
+
+
+def _process_of(file: Path) -> int:
+    return int(file.stem.rpartition("_")[2])
+
+
+def _is_gone(process: int) -> bool:
+    if os.name == "nt":  # where a signal of 0 is Ctrl-C
+        return False
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:  # it lives, as somebody else's
+        pass
+    return False

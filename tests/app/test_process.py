@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from app.metrics import FOLDER
 from tests import tiny
 from tests.app.serving import ROOT, environment
 from tests.fakes import PATIENCE_S
@@ -165,9 +166,10 @@ def test_several_processes_that_end_take_no_more_connections(tiny_bundle: Path, 
 
 
 def test_processes_whose_supervisor_was_killed_end(tiny_bundle: Path, tmp_path: Path) -> None:
-    """They answer what they have, and leave the port to who starts the server again."""
+    """They answer what they have, and leave the port to who starts the server again, and nothing in memory."""
     with running(MODULE, tmp_path, LEMBRA_BUNDLES=tiny_bundle, LEMBRA_WORKERS=2) as server:
         server.logs(r"(?s)startup complete.*startup complete")
+        (folder,) = set(re.findall(rb"%s=([^\0]+)" % FOLDER.encode(), server.environments()))
         with server.begin() as connection:
             server.process.kill()
             server.process.wait(PATIENCE_S)
@@ -175,6 +177,7 @@ def test_processes_whose_supervisor_was_killed_end(tiny_bundle: Path, tmp_path: 
             connection.sendall(BODY)
             assert connection.recv(100).startswith(b"HTTP/1.1 200")
         server.logs(r"(?s)Finished server process.*Finished server process", outlived=True)
+        assert not os.path.exists(folder)
         (tmp_path / "again").mkdir()
         with running(MODULE, tmp_path / "again", LEMBRA_BUNDLES=tiny_bundle, LEMBRA_PORT=server.port) as again:
             assert again.get("/classify", BODY) == 200

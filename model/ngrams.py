@@ -7,6 +7,7 @@ serving count them by this file alone.
 N texts, X code points of them all, G n-grams of them all, K features known, C classes.
 """
 
+import copy
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -62,7 +63,7 @@ class Weighed:
 
 
 class Vocabulary:
-    """The features that are known, and how telling each is: its inverse document frequency."""
+    """The features that are known, and what each counts: its inverse document frequency, or 1."""
 
     def __init__(self, hashes_K: Hashes, idf_K: Floats) -> None:
         self._feature_of = np.full(1 << BITS, -1, dtype=np.int32)
@@ -70,9 +71,15 @@ class Vocabulary:
         self.hashes_K = hashes_K
         self.idf_K = idf_K
 
+    def without_idf(self) -> "Vocabulary":
+        """The same, where each counts 1."""
+        found = copy.copy(self)
+        found.idf_K = np.ones_like(self.idf_K)
+        return found
+
     def weigh(self, found: Found, texts: int) -> Weighed:
-        """TF-IDF with the logarithm of the count; the values of a text have length 1, so that no word gains by being
-        said a hundred times.
+        """The logarithm of how often it comes, times what each counts; the values of a text have length 1, so that no
+        word gains by being said a hundred times.
         """
         feature_G = self._feature_of[found.hash_G].astype(np.int64)
         known_G = feature_G >= 0

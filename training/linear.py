@@ -1,11 +1,12 @@
 """A linear model over hashed n-grams: the LSTM's partner in a classifier, and its rival in the report.
 
-TF-IDF, or TF alone, and a linear SVM a label, to which each feature counts by how much it tells of that label (NB-SVM,
-Wang & Manning 2012).
+NB-SVM (Wang & Manning 2012): logarithms of counts, with or without IDF, and a linear SVM a label, whose features are
+scaled by how much they tell of it.
 
 N rows, K features, C classes.
 """
 
+import copy
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -64,13 +65,12 @@ class Counter:
         characters: int,
         *,
         most: int = MOST_FEATURES,
-        idf: bool = True,
     ) -> None:
         """`characters` of each text are read, here and where it is served; at most `most` features are kept. Rare ones
-        count more with `idf`.
+        count more: by their inverse document frequency.
         """
         self.kinds = tuple(kinds)
-        self.idf = idf
+        self.idf = True
         self.characters = characters
         documents = np.zeros(1 << ngrams.BITS, dtype=np.int64)  # that have each hash
         for _, part in ngrams.parts(texts):
@@ -80,8 +80,14 @@ class Counter:
         seen = np.flatnonzero(documents)
         kept = seen[np.argsort(-documents[seen], kind="stable")][:most]
         hashes_K = np.sort(kept).astype(np.uint32)
-        idf_K = np.log((1 + len(texts)) / (1 + documents[hashes_K])) + 1 if idf else np.ones(len(hashes_K))
-        self._vocabulary = Vocabulary(hashes_K, idf_K.astype(np.float32))
+        idf_K = (np.log((1 + len(texts)) / (1 + documents[hashes_K])) + 1).astype(np.float32)
+        self._vocabulary = Vocabulary(hashes_K, idf_K)
+
+    def without_idf(self) -> "Counter":
+        """The same n-grams, of which a rare one counts no more than another."""
+        found = copy.copy(self)
+        found.idf, found._vocabulary = False, self._vocabulary.without_idf()
+        return found
 
     def __len__(self) -> int:
         """How many features it knows."""
@@ -117,7 +123,7 @@ def most_features(classes: int) -> int:
 def fit(features: Matrix, targets_NC: Flags, kind: Kind, *, c: float, seed: int) -> Linear:
     """A linear SVM a label, each against the rest; one alone where there are two and each text has one of them.
 
-    Each feature counts by how much its share of a label's texts differs from that of the rest.
+    Each feature counts by how far its share of a label's texts is from that of the rest, as `_ratios` has it.
     """
     classes = targets_NC.shape[1]
     weights_KC, biases_C = np.zeros((features.shape[1], classes)), np.zeros(classes)

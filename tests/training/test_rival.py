@@ -3,6 +3,7 @@
 import random
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -115,15 +116,39 @@ def test_folds_vouch_for_no_noise(single: Splits, times: int) -> None:
     assert np.mean(found) < mixture.LEAST_EVIDENCE
 
 
+@pytest.mark.parametrize(("of_words", "with_characters"), [(True, False), (False, True)])
+def test_idf_is_asked_again_with_characters(
+    single: Splits, monkeypatch: pytest.MonkeyPatch, of_words: bool, with_characters: bool
+) -> None:
+    """Words say one thing, words and characters the other, which are likelier: that is what is fitted. All C are tried
+    of words, and with characters the best of these and the one below it.
+    """
+    tried = []
+    judge = rival._judge
+
+    def judged(counter: linear.Counter, features: object, how: rival.Settings, *rest: Any) -> Any:
+        tried.append((len(counter.kinds), counter.idf, how["c"]))
+        wanted = counter.idf == (of_words if len(counter.kinds) == 1 else with_characters)
+        evidence = 10 * len(counter.kinds) + wanted + (how["c"] == 0.3)
+        found = judge(counter, features, how, *rest)
+        return replace(found, alone=replace(found.alone, evidence=evidence))
+
+    monkeypatch.setattr(rival, "_judge", judged)
+    fitted = rival.fit(single, TrainingConfig())
+    expected = {1: rival.CHOICES_OF_C, 2: (0.1, 0.3)}
+    assert tried == [(kinds, idf, c) for kinds, choices in expected.items() for idf in (True, False) for c in choices]
+    assert (fitted.counter.idf, fitted.settings["idf"], fitted.settings["C"]) == (with_characters, with_characters, 0.3)
+
+
 @pytest.mark.parametrize("idf", [True, False])
 def test_a_later_fit_weighs_words_as_the_first(single: Splits, idf: bool) -> None:
     """With or without IDF, as was chosen, by the words of its own rows; and so it is served."""
     first = rival.fit(single, TrainingConfig())
-    assert first.settings["idf"] == first.counter.idf
-    counter = rival.count(single, ("words",), TrainingConfig(), idf=idf)
+    counter = rival.count(single, ("words",), TrainingConfig())
     later = replace(single, train=single.train.take(range(0, len(single.train), 2)))
-    again = rival.refit(replace(first, counter=counter), later, TrainingConfig())
-    counted = linear.Counter(later.train.texts, ("words",), counter.characters, idf=idf)
+    again = rival.refit(replace(first, counter=counter if idf else counter.without_idf()), later, TrainingConfig())
+    counted = linear.Counter(later.train.texts, ("words",), counter.characters)
+    counted = counted if idf else counted.without_idf()
     assert (again.counter.matrix(later.train.texts) != counted.matrix(later.train.texts)).nnz == 0
     served = again.counter.served(again.linear).logits(single.validation.texts)
     assert np.allclose(served, again.scores(single.validation.texts), atol=1e-5)

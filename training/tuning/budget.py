@@ -86,7 +86,7 @@ def cost(splits: Splits, config: TrainingConfig, ngrams: Ngrams | None) -> Cost:
 def largest_ngrams(splits: Splits, config: TrainingConfig) -> Ngrams:
     """An n-gram part that reads all that any may. Whether the classifier gets one is known after its training."""
     # Which kinds may be read is by the first training's rows, how many of them there are by all that are learnt from.
-    counter = rival.count(_learnt(splits, config), rival.kinds_read(splits)[-1], config, idf=True)
+    counter = rival.count(_learnt(splits, config), rival.kinds_read(splits)[-1], config)
     classes = len(splits.labels)
     return counter.served(Linear(np.zeros((len(counter), classes)), np.zeros(classes)))
 

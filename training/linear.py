@@ -59,12 +59,7 @@ class Counter:
     """Texts to a matrix of their n-grams, of the kinds named; it knows those of the texts that it was made with."""
 
     def __init__(
-        self,
-        texts: Sequence[str],
-        kinds: Sequence[NgramKind],
-        characters: int,
-        *,
-        most: int = MOST_FEATURES,
+        self, texts: Sequence[str], kinds: Sequence[NgramKind], characters: int, *, most: int = MOST_FEATURES
     ) -> None:
         """`characters` of each text are read, here and where it is served; at most `most` features are kept. Rare ones
         count more: by their inverse document frequency.

@@ -49,7 +49,7 @@ class Desk(typing.Protocol):
 # Bytes of a request line and headers (trailers too), and bytes without anything that could be handed on.
 MOST_HEAD = 64 * 1024
 # Requests behind one that isn't answered yet, and refusals in a turn of the loop, in which uvloop may read many times:
-# a read may hold ten thousand, and each costs more than its bytes.
+# a read may hold ten thousand, and each costs more than its bytes. What comes behind these is not read.
 MOST_AHEAD = 32
 # A body for the desk that takes longer is the application's, which has a deadline for it.
 BODY_S = 0.05
@@ -72,6 +72,7 @@ class Protocol(HttpToolsProtocol):
     _refusals = 0  # in this turn of the loop
     _has_refused = False  # any message
     _head_until: asyncio.TimerHandle | None = None
+    _reads = True  # False: the connection ends behind the answers that are owed
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn's own
         """uvicorn's, and a bound to how long the first head may take."""
@@ -79,7 +80,11 @@ class Protocol(HttpToolsProtocol):
         self._bound_the_head()
 
     def data_received(self, data: bytes) -> None:
-        """A piece of the stream; what can't be read is answered with 400, and ends the connection."""
+        """A piece of the stream; what can't be read is answered with 400, and ends the connection. Answers that are
+        owed to requests ahead of it are given, and then no 400, which would be taken for one of them.
+        """
+        if not self._reads:
+            return
         self._unset_keepalive_if_required()
         self._silent += len(data)
         try:
@@ -87,8 +92,8 @@ class Protocol(HttpToolsProtocol):
             if self._silent > MOST_HEAD:
                 raise httptools.HttpParserError("a line without an end")
         except httptools.HttpParserError:
-            if self.pipeline or (self._running and not self._running.response_complete and not self._running.more_body):
-                self.transport.close()  # who waits for an answer would take the 400 for it
+            if (last := self._last_to_answer()) is not None:
+                self._reads = last.keep_alive = False
             else:
                 self.send_400_response(f"No HTTP/1.1 request, or more than {MOST_HEAD:,} bytes of headers.")
             return
@@ -156,6 +161,15 @@ class Protocol(HttpToolsProtocol):
     def _write(self, status: int, headers: bytes, body: bytes) -> None:
         defaults = [b"%s: %s\r\n" % header for header in self.server_state.default_headers]
         self.transport.write(b"".join([STATUS_LINE[status], *defaults, headers, b"\r\n", body]))
+
+    def _last_to_answer(self) -> RequestResponseCycle | None:
+        """Of the requests that were read to their ends; one whose body can't be is passed over."""
+        if self.pipeline and self.pipeline[0][0].more_body:
+            self.pipeline.popleft()
+        if self.pipeline:
+            return self.pipeline[0][0]
+        running = self._running
+        return running if running and not running.response_complete and not running.more_body else None
 
     def _bound_the_wait(self) -> None:
         if self._held and not self._held_until:

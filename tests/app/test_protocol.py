@@ -175,13 +175,19 @@ async def test_what_is_no_request_of_ours_is_refused(line: bytes) -> None:
 
 
 async def test_who_asks_on_without_waiting_for_answers_is_cut_off() -> None:
-    """One read may hold ten thousand requests; some ahead are usual, and answered."""
+    """One read may hold ten thousand requests; some ahead are usual, and answered, and the last of them says that the
+    connection ends behind it (RFC 9112, 9.3.2).
+    """
     connection = Connection()
     connection.protocol.data_received(b"GET / HTTP/1.1\r\nMark: 1\r\n\r\n" * 20)
     assert len(await connection.answered()) == 20
-    connection.protocol.data_received(b"GET / HTTP/1.1\r\nMark: 1\r\n\r\n" * 2 * MOST_AHEAD)
+    for _ in range(3):  # what is sent still is no more than thrown away
+        connection.protocol.data_received(b"GET / HTTP/1.1\r\nMark: 1\r\n\r\n" * 2 * MOST_AHEAD)
+    assert len(await connection.answered()) == 20 + MOST_AHEAD + 1
     assert connection.transport.closed
-    assert len(await connection.answered()) <= 20 + MOST_AHEAD + 1
+    *_, last = connection.transport.written.split(b"HTTP/1.1 200")
+    assert connection.transport.written.count(b"HTTP/1.1 200") == 20 + MOST_AHEAD + 1
+    assert connection.transport.written.count(b"connection: close") == last.count(b"connection: close") == 1
 
 
 async def test_a_trailer_is_no_header() -> None:
@@ -193,12 +199,23 @@ async def test_a_trailer_is_no_header() -> None:
 
 
 async def test_a_400_is_never_taken_for_the_answer_that_is_owed() -> None:
-    """Garbage behind a request whose answer isn't there yet ends the connection without a word."""
+    """Garbage behind a request whose answer isn't there yet ends the connection without a word, once that is."""
     connection = Connection()
     connection.protocol.data_received(b"GET / HTTP/1.1\r\nMark: 1\r\n\r\ngarbage\r\n\r\n")
+    assert connection.transport.written == b""
+    assert await connection.answered() == [Message("/", b"1", b"")]
+    assert connection.transport.closed
+    assert connection.transport.written.count(b"HTTP/1.1") == connection.transport.written.count(b"HTTP/1.1 200") == 1
+
+
+async def test_what_is_ahead_of_a_body_that_cannot_be_read_is_answered() -> None:
+    """And it isn't: nobody knows what it would have been."""
+    connection = Connection()
+    chunked = b"POST /bad HTTP/1.1\r\nMark: 1\r\nTransfer-Encoding: chunked\r\n\r\nno size\r\n"
+    connection.protocol.data_received(b"GET /good HTTP/1.1\r\nMark: 1\r\n\r\n" * 2 + chunked)
+    assert await connection.answered() == 2 * [Message("/good", b"1", b"")]
     assert connection.transport.closed
     assert b"400" not in connection.transport.written
-    await connection.answered()
 
 
 async def test_a_broken_body_is_refused() -> None:
@@ -313,22 +330,20 @@ async def test_who_reads_no_refusals_is_not_sent_any_more() -> None:
     connection = Connection(desk=Doorkeeper())
     connection.protocol.pause_writing()
     connection.protocol.data_received((POST % b"first" + b"abc") * 2 * MOST_AHEAD)
-    assert connection.transport.closed
+    await connection.answered()
     assert connection.transport.written == b""
     connection.protocol.connection_lost(None)
-    await connection.answered()
+    assert len(await connection.answered()) <= 1
 
 
 async def test_refusals_of_one_turn_are_bounded() -> None:
     """One client mustn't have the loop for as long as it can send: beyond some, the application answers."""
     connection = Connection(desk=Doorkeeper())
     for _ in range(3):  # reads of one turn
-        if not connection.transport.closed:
-            connection.protocol.data_received((POST % b"first" + b"abc") * 1000)
-    assert connection.transport.written.count(b"HTTP/1.1 429") == MOST_AHEAD
+        connection.protocol.data_received((POST % b"first" + b"abc") * 1000)
+    assert connection.transport.written == MOST_AHEAD * REFUSED
+    assert len(await connection.answered()) == MOST_AHEAD + 1
     assert connection.transport.closed
-    connection.protocol.connection_lost(None)
-    await connection.answered()
 
 
 async def test_turn_by_turn_there_is_no_bound() -> None:
@@ -442,10 +457,10 @@ async def test_a_flood_for_the_desk_is_cut_off() -> None:
     clerk = Clerk()
     connection = Connection(desk=clerk)
     connection.protocol.data_received((POST % b"desk" + b"abc") * 2 * MOST_AHEAD)
-    assert connection.transport.closed
-    connection.protocol.connection_lost(None)
     await connection.answered()
-    assert len(clerk.bodies) == 1
+    assert connection.transport.closed
+    assert len(clerk.bodies) == MOST_AHEAD + 1
+    assert connection.transport.written.count(b"connection: close") == 1
 
 
 async def test_a_body_that_the_desk_would_wait_for_is_the_applications() -> None:

@@ -82,8 +82,11 @@ class Rival:
 
 @dataclass(frozen=True, slots=True)
 class _Judged:
-    """Which rows (N,) a model of all others is judged by, in turn; those that count are in one of these parts."""
+    """Train's rows and validation's: their labels (N, C), and which (N,) a model of all others is judged by, in turn;
+    those that count are in one of these parts.
+    """
 
+    targets_NC: Flags
     parts: list[Flags]
     counted_N: Flags
 
@@ -109,7 +112,7 @@ def fit(splits: Splits, config: TrainingConfig) -> Rival:
     best = in_folds = _best_in_folds(splits, known, config)
     if best is None:
         held_out_N = np.arange(len(known)) >= len(splits.train)
-        best = _best(splits, known, _Judged([held_out_N], held_out_N), config)
+        best = _best(splits, known, _Judged(flags(known.labels, splits.labels), [held_out_N], held_out_N), config)
     fitted = _fitted(best, splits, in_folds=best is in_folds)
     return replace(fitted, seconds=round(time.perf_counter() - started, 1))
 
@@ -124,16 +127,18 @@ def _best_in_folds(splits: Splits, known: Examples, config: TrainingConfig) -> _
         return None
     fold_N = data.folds(known, config.seed)
     once_N = data.first_copies(known) == np.arange(len(known))
-    best = _best(splits, known, _Judged([fold_N == fold for fold in range(data.FOLDS)], once_N), config)
-    return best if not splits.own_valid or _are_alike(splits, best, once_N) else None
+    parts = [fold_N == fold for fold in range(data.FOLDS)]
+    judged = _Judged(flags(known.labels, splits.labels), parts, once_N)
+    best = _best(splits, known, judged, config)
+    return best if not splits.own_valid or _are_alike(splits, best, judged) else None
 
 
-def _are_alike(splits: Splits, choice: _Choice, counted_N: Flags) -> bool:
+def _are_alike(splits: Splits, choice: _Choice, judged: _Judged) -> bool:
     """Whether validation's rows are about as likely in folds as train's, by what was chosen."""
     logits_NC = choice.alone.factor * choice.unseen_NC + choice.alone.bias
-    losses_N = calibrate.negative_log_likelihoods(logits_NC, _targets(splits).astype(np.float64), splits.kind)
+    losses_N = calibrate.negative_log_likelihoods(logits_NC, judged.targets_NC.astype(np.float64), splits.kind)
     ours_N = np.arange(len(losses_N)) < len(splits.train)
-    train_N, validation_N = losses_N[counted_N & ours_N], losses_N[counted_N & ~ours_N]
+    train_N, validation_N = losses_N[judged.counted_N & ours_N], losses_N[judged.counted_N & ~ours_N]
     if not len(validation_N):  # all are copies, which is no evidence of other text
         return True
     error = train_N.std() * np.sqrt(1 / len(train_N) + 1 / len(validation_N))
@@ -147,34 +152,30 @@ def _best(splits: Splits, known: Examples, judged: _Judged, config: TrainingConf
         near, by_idf = _tried(best), count(splits, kinds, config)
         # Both again with characters: of words alone the two may be a fraction of a nat apart.
         for counter in (by_idf, by_idf.without_idf()):
-            found = _likeliest(counter, [{"c": c, "seed": config.seed} for c in near], splits, known, judged)
+            ways: list[Settings] = [{"c": c, "seed": config.seed} for c in near]
+            found = _likeliest(counter, ways, known, judged, splits.kind)
             if best is None or found.alone.evidence > best.alone.evidence:
                 best = found
     assert best is not None
     return best
 
 
-def _likeliest(counter: Counter, ways: Sequence[Settings], splits: Splits, known: Examples, judged: _Judged) -> _Choice:
+def _likeliest(counter: Counter, ways: Sequence[Settings], known: Examples, judged: _Judged, kind: Kind) -> _Choice:
     """The best of these ways to fit, with these n-grams."""
     features = counter.matrix(known.texts)
-    return max((_judge(counter, features, how, splits, judged) for how in ways), key=lambda it: it.alone.evidence)
+    return max((_judge(counter, features, how, judged, kind) for how in ways), key=lambda it: it.alone.evidence)
 
 
-def _judge(counter: Counter, features: Matrix, how: Settings, splits: Splits, judged: _Judged) -> _Choice:
+def _judge(counter: Counter, features: Matrix, how: Settings, judged: _Judged, kind: Kind) -> _Choice:
     """One of them, and what it is worth."""
-    targets_NC, counted_N = _targets(splits), judged.counted_N
-    unseen_NC = _unseen(features, targets_NC, judged, how, splits.kind)
-    alone = mixture.by_itself(unseen_NC[counted_N], targets_NC[counted_N], splits.kind)
+    unseen_NC = _unseen(features, judged, how, kind)
+    alone = mixture.by_itself(unseen_NC[judged.counted_N], judged.targets_NC[judged.counted_N], kind)
     return _Choice(counter, features, how, unseen_NC, alone)
 
 
-def _targets(splits: Splits) -> Flags:
-    """Of train's rows and validation's."""
-    return flags(splits.train.labels + splits.validation.labels, splits.labels)
-
-
-def _unseen(features: Matrix, targets_NC: Flags, judged: _Judged, how: Settings, kind: Kind) -> Doubles:
+def _unseen(features: Matrix, judged: _Judged, how: Settings, kind: Kind) -> Doubles:
     """Scores (N, C) of rows by such a linear model that didn't see them; 0 of those that are in no part."""
+    targets_NC = judged.targets_NC
     scores_NC = np.zeros(targets_NC.shape)
     for inside_N in judged.parts:
         fitted = linear.fit(features[~inside_N], targets_NC[~inside_N], kind, **how)
@@ -184,9 +185,10 @@ def _unseen(features: Matrix, targets_NC: Flags, judged: _Judged, how: Settings,
 
 def _fitted(choice: _Choice, splits: Splits, *, in_folds: bool) -> Rival:
     """On train."""
-    rows, targets_NC = len(splits.train), _targets(splits)
-    fitted = linear.fit(choice.features[:rows], targets_NC[:rows], splits.kind, **choice.how)
-    scores_NC, wanted_NC = fitted.scores(choice.features[rows:]), targets_NC[rows:]
+    rows = len(splits.train)
+    targets_NC, wanted_NC = (flags(part.labels, splits.labels) for part in (splits.train, splits.validation))
+    fitted = linear.fit(choice.features[:rows], targets_NC, splits.kind, **choice.how)
+    scores_NC = fitted.scores(choice.features[rows:])
     thresholds_C = _thresholds(scores_NC, wanted_NC, splits.kind)
     settings = {
         "features": FEATURES[choice.counter.kinds],

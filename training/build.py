@@ -137,7 +137,8 @@ def start(splits: Splits, config: TrainingConfig, setup: Setup) -> Start:
     shape = shape_of(splits, tokenization, config)
     train = encode(splits.train, tokenization, splits.labels)
     if lessons is not None:
-        train = _taught(train, splits.train.texts, lessons, tokenization, share=config.teacher_weight)
+        answers_NC = lessons.taught(splits.train.texts, train.targets_NC, share=config.teacher_weight)
+        train = _taught(train, answers_NC, stream.encode(lessons.texts, tokenization))
     unread = stream.encode(setup.unlabelled, tokenization)
     network = _network(unread or train.rows, shape, config, words.get_vocab(), encoder).to(setup.device)
     return Start(network, train, unread, tokenization, shape)
@@ -256,19 +257,10 @@ def encode(examples: Examples, tokenization: Tokenization, labels: list[str]) ->
     return Encoded(rows, evaluate.flags(examples.labels, labels), examples.kind)
 
 
-def _taught(
-    train: Encoded, texts: Sequence[str], lessons: Lessons, tokenization: Tokenization, *, share: float
-) -> Encoded:
-    """A row's labels and what the teachers say of it, in these shares; of texts without labels, what they say alone."""
-    answers_NC = (1 - share) * train.targets_NC.astype(np.float32) + share * lessons.of(texts)
-    more: Sequence[Row] = stream.encode(lessons.texts, tokenization)
+def _taught(train: Encoded, answers_NC: Floats, more: Sequence[Row]) -> Encoded:
+    """These rows, and more without labels: what is learnt of all of them are the answers."""
     unknown_NC = np.zeros((len(more), train.targets_NC.shape[1]), dtype=np.bool_)
-    return Encoded(
-        [*train.rows, *more],
-        np.concatenate([train.targets_NC, unknown_NC]),
-        train.kind,
-        np.concatenate([answers_NC, lessons.of(lessons.texts)]).astype(np.float32),
-    )
+    return Encoded([*train.rows, *more], np.concatenate([train.targets_NC, unknown_NC]), train.kind, answers_NC)
 
 
 def _network(

@@ -70,8 +70,9 @@ class TrainingConfig(BaseModel):
         int,
         Field(
             ge=0,
-            description="where there is no `valid` and train has fewer rows, network and linear model are trained once "
-            "more, on the held-out rows too, for as many epochs as were best; 0: never",
+            description="where there is no `valid` and fewer rows to learn from, texts that teachers answer among "
+            "them, network and linear model are trained once more, on the held-out rows too, for as many epochs as "
+            "were best; 0: never",
         ),
     ] = 20_000
     folds_below: Annotated[

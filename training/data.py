@@ -144,12 +144,13 @@ def refusal(parts: Parts, config: TrainingConfig) -> str | None:
     return None
 
 
-def all_rows(splits: Splits, config: TrainingConfig) -> Splits | None:
+def all_rows(splits: Splits, config: TrainingConfig, *, more: int = 0) -> Splits | None:
     """What a second training learns from: train with the validation and calibration rows that were held out of it, all
-    three as they were left without repeats. None where there is none: `refit_below`.
+    three as they were left without repeats. None where there is none: `refit_below`, of these and the texts that are
+    learnt from beside, which are `more`.
     """
     learnt = (splits.train, splits.validation, splits.calibration)
-    if splits.own_valid or sum(map(len, learnt)) >= config.refit_below:
+    if splits.own_valid or sum(map(len, learnt)) + more >= config.refit_below:
         return None
     nothing = splits.train.take([])
     return replace(splits, train=joined(learnt), validation=nothing, calibration=nothing)

@@ -20,6 +20,7 @@ from training.build import Built, Setup
 from training.config import TrainingConfig
 from training.data import Rows, Splits
 from training.loop import Keeper, Progress
+from training.metrics import Doubles
 from training.mixture import Mixture
 from training.reading import Examples
 from training.rival import Rival
@@ -123,7 +124,7 @@ def choose(
             )
         logits_NC = loop.logits(begun.network, build.encode(asked, begun.tokenization, splits.labels))
         kept.add(_Answers(kept.steps, logits_NC))
-    return _by([answers.logits_NC for answers in kept.done], fold_N, splits, config, linear)
+    return _by([answers.logits_NC for answers in kept.done], fold_N, splits, config, setup, linear)
 
 
 def _unknowing(setup: Setup, asked: Sequence[str], rest: Splits) -> Setup:
@@ -166,13 +167,19 @@ def _rest(splits: Splits, fold_N: Rows, fold: int) -> Splits:
     return replace(splits, train=splits.train.take(np.flatnonzero(fold_N != fold).tolist()))
 
 
-def _by(logits: Sequence[Floats], fold_N: Rows, splits: Splits, config: TrainingConfig, linear: Rival | None) -> Chosen:
+def _by(
+    logits: Sequence[Floats],
+    fold_N: Rows,
+    splits: Splits,
+    config: TrainingConfig,
+    setup: Setup,
+    linear: Rival | None,
+) -> Chosen:
     """What the networks' answers to all rows say, beside the linear model's."""
     network_NC, kind, found = np.concatenate(logits), splits.kind, None
     targets_NC = evaluate.flags(splits.train.labels, splits.labels)[_asked_once(splits, fold_N)]
     if linear is not None:
-        fitted = [rival.refit(linear, _rest(splits, fold_N, fold), config) for fold in range(FOLDS)]
-        linear_NC = np.concatenate([its.scores(_asked(splits, fold_N, n).texts) for n, its in enumerate(fitted)])
+        linear_NC = np.concatenate([_scores(linear, splits, fold_N, fold, config, setup) for fold in range(FOLDS)])
         # Many rows prove by themselves what it is worth.
         few = len(targets_NC) < rival.FEW_HELD_OUT
         alone = mixture.by_itself(linear_NC, targets_NC, kind) if few else None
@@ -180,3 +187,11 @@ def _by(logits: Sequence[Floats], fold_N: Rows, splits: Splits, config: Training
     mixed_NC = found.of(network_NC, linear_NC) if found is not None else network_NC
     calibration = calibrate.fit(mixed_NC, targets_NC, kind)
     return Chosen(found, build.told(calibration, mixed_NC, targets_NC, splits, config))
+
+
+def _scores(linear: Rival, splits: Splits, fold_N: Rows, fold: int, config: TrainingConfig, setup: Setup) -> Doubles:
+    """What a linear model that learnt from all other folds, and what the network did, says of this one's rows."""
+    asked, rest = _asked(splits, fold_N, fold), _rest(splits, fold_N, fold)
+    lessons = _unknowing(setup, asked.texts, rest).lessons
+    fitted = rival.taught(linear, rest, config, lessons) if lessons is not None else rival.refit(linear, rest, config)
+    return fitted.scores(asked.texts)

@@ -18,7 +18,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.svm import LinearSVC
 
 from model import ngrams
-from model.calibration import Flags
+from model.calibration import Flags, Floats
 from model.config import Kind, NgramKind
 from model.ngrams import Ngrams, Vocabulary
 from training.metrics import Doubles
@@ -115,17 +115,20 @@ def most_features(classes: int) -> int:
     return min(MOST_FEATURES, max(MOST_WEIGHTS // classes, 1000))
 
 
-def fit(features: Matrix, targets_NC: Flags, kind: Kind, *, c: float, seed: int) -> Linear:
+def fit(features: Matrix, answers_NC: Flags | Floats, kind: Kind, *, c: float, seed: int) -> Linear:
     """A linear SVM a label, each against the rest; one alone where there are two and each text has one of them.
 
-    Each feature counts by how far its share of a label's texts is from that of the rest, as `_ratios` has it.
+    Each feature counts by how far its share of a label's texts is from that of the rest, as `_ratios` has it. Of
+    probabilities in place of labels each counts by how far it is from a half.
     """
-    classes = targets_NC.shape[1]
+    classes = answers_NC.shape[1]
+    targets_NC, weights_NC = answers_NC > 0.5, np.abs(2.0 * answers_NC - 1)
     weights_KC, biases_C = np.zeros((features.shape[1], classes)), np.zeros(classes)
     two = kind == "single-label" and classes == 2
     for label in range(1 if two else classes):
         scale_K = _ratios(features, targets_NC[:, label])
-        weights_K, biases_C[label] = _fit_one(features @ sparse.diags(scale_K), targets_NC[:, label], c=c, seed=seed)
+        rows = features @ sparse.diags(scale_K), targets_NC[:, label], weights_NC[:, label]
+        weights_K, biases_C[label] = _fit_one(*rows, c=c, seed=seed)
         weights_KC[:, label] = scale_K * weights_K
     if two:
         weights_KC[:, 1], biases_C[1] = -weights_KC[:, 0], -biases_C[0]
@@ -142,11 +145,13 @@ def _ratios(features: Matrix, targets_N: Flags) -> Doubles:
     return np.asarray(LEAST_RATIO + np.abs(shares[0] - shares[1]))
 
 
-def _fit_one(features: Matrix, targets_N: Flags, *, c: float, seed: int) -> tuple[Doubles | float, float]:
+def _fit_one(
+    features: Matrix, targets_N: Flags, weights_N: Doubles, *, c: float, seed: int
+) -> tuple[Doubles | float, float]:
     if targets_N.all() or not targets_N.any():
         return 0.0, 1.0 if targets_N.any() else -1.0
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         # At a tenth of the library's tolerance 20 Newsgroups takes twice as long, and no decision changes.
-        found = LinearSVC(C=c, random_state=seed, tol=0.01, max_iter=300).fit(features, targets_N)
+        found = LinearSVC(C=c, random_state=seed, tol=0.01, max_iter=300).fit(features, targets_N, weights_N)
     return found.coef_[0], float(found.intercept_[0])

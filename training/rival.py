@@ -14,7 +14,7 @@ from typing import Any, TypeAlias, TypedDict
 import numpy as np
 from scipy import sparse
 
-from model.calibration import Flags
+from model.calibration import Flags, Floats
 from model.config import Kind, NgramKind
 from model.ngrams import CHARACTERS_PER_TOKEN
 from training import calibrate, data, linear, metrics, mixture
@@ -25,6 +25,7 @@ from training.linear import Counter, Linear, Matrix
 from training.metrics import Doubles
 from training.mixture import Alone
 from training.reading import Examples
+from training.teacher import Lessons
 
 # The classifier may be ahead by this at most where the linear model is called as good: a point.
 AS_GOOD = 0.01
@@ -148,8 +149,9 @@ def _are_alike(splits: Splits, choice: _Choice, judged: _Judged) -> bool:
 def _best(splits: Splits, known: Examples, judged: _Judged, config: TrainingConfig) -> _Choice:
     """What makes the rows that count most likely."""
     best: _Choice | None = None
-    for kinds in kinds_read(splits):
-        near, by_idf = _tried(best), count(splits, kinds, config)
+    texts, classes = splits.train.texts, len(splits.labels)
+    for kinds in kinds_read(texts):
+        near, by_idf = _tried(best), count(texts, kinds, config, classes=classes)
         # Both again with characters: of words alone the two may be a fraction of a nat apart.
         for counter in (by_idf, by_idf.without_idf()):
             ways: list[Settings] = [{"c": c, "seed": config.seed} for c in near]
@@ -208,16 +210,16 @@ def _tried(best: _Choice | None) -> Sequence[float]:
     return CHOICES_OF_C[max(0, at - STEPS_DOWN) : at + 1]
 
 
-def kinds_read(splits: Splits) -> list[tuple[NgramKind, ...]]:
+def kinds_read(texts: Sequence[str]) -> list[tuple[NgramKind, ...]]:
     """Words, and if they don't take too long, words and characters."""
-    few = sum(map(len, splits.train.texts)) <= linear.MOST_CHARACTERS
+    few = sum(map(len, texts)) <= linear.MOST_CHARACTERS
     return [kinds for kinds in FEATURES if few or "characters" not in kinds]
 
 
-def count(splits: Splits, kinds: Sequence[NgramKind], config: TrainingConfig) -> Counter:
-    """The n-grams of train, of these kinds."""
-    characters, most = CHARACTERS_PER_TOKEN * config.max_tokens, linear.most_features(len(splits.labels))
-    return Counter(splits.train.texts, kinds, characters, most=most)
+def count(texts: Sequence[str], kinds: Sequence[NgramKind], config: TrainingConfig, *, classes: int) -> Counter:
+    """The n-grams of these texts, of these kinds."""
+    characters, most = CHARACTERS_PER_TOKEN * config.max_tokens, linear.most_features(classes)
+    return Counter(texts, kinds, characters, most=most)
 
 
 def refit(rival: Rival, splits: Splits, config: TrainingConfig) -> Rival:
@@ -225,12 +227,33 @@ def refit(rival: Rival, splits: Splits, config: TrainingConfig) -> Rival:
     of both fits.
     """
     started = time.perf_counter()
-    counter = count(splits, rival.counter.kinds, config)
+    targets_NC = flags(splits.train.labels, rival.labels)
+    fitted = _refitted(rival, rival.counter.kinds, splits.train.texts, targets_NC, config)
+    return replace(fitted, seconds=round(rival.seconds + time.perf_counter() - started, 1))
+
+
+def taught(rival: Rival, splits: Splits, config: TrainingConfig, lessons: Lessons) -> Rival:
+    """The same, fitted on what teachers say too, without characters where these would take too long. It is no rival any
+    more, which learns from labels alone; and what it is worth by itself no folds have said.
+    """
+    targets_NC = flags(splits.train.labels, rival.labels)
+    answers_NC = lessons.taught(splits.train.texts, targets_NC, share=config.teacher_weight)
+    texts = [*splits.train.texts, *lessons.texts]
+    kinds = rival.counter.kinds if rival.counter.kinds in kinds_read(texts) else kinds_read(texts)[-1]
+    return replace(_refitted(rival, kinds, texts, answers_NC, config), alone=None)
+
+
+def _refitted(
+    rival: Rival,
+    kinds: Sequence[NgramKind],
+    texts: Sequence[str],
+    answers_NC: Flags | Floats,
+    config: TrainingConfig,
+) -> Rival:
+    counter = count(texts, kinds, config, classes=len(rival.labels))
     counter = counter if rival.counter.idf else counter.without_idf()
-    features, targets_NC = counter.matrix(splits.train.texts), flags(splits.train.labels, rival.labels)
-    fitted = linear.fit(features, targets_NC, rival.kind, c=rival.settings["C"], seed=config.seed)
-    seconds = round(rival.seconds + time.perf_counter() - started, 1)
-    return replace(rival, counter=counter, linear=fitted, seconds=seconds)
+    fitted = linear.fit(counter.matrix(texts), answers_NC, rival.kind, c=rival.settings["C"], seed=config.seed)
+    return replace(rival, counter=counter, linear=fitted)
 
 
 def compare(rival: Rival, answers: Answers, texts: Sequence[str], *, split: str, seed: int) -> dict[str, Any]:

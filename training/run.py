@@ -167,7 +167,8 @@ def _plan(
         config = given.settings(config)
     splits = data.split(parts, config)
     beside = _beside(parts, splits, config, given, teachers, "cuda" if device.type == "cuda" else "cpu")
-    return Plan(parts, config, device, splits, data.all_rows(splits, config), beside)
+    taught = len(beside.teachers.texts) if beside.teachers is not None else 0
+    return Plan(parts, config, device, splits, data.all_rows(splits, config, more=taught), beside)
 
 
 def _look(plan: Plan, console: Console) -> DataCheck:

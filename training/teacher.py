@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from model.bundle import Bundle
-from model.calibration import Floats
+from model.calibration import Flags, Floats
 from model.classifier import Classifier
 from model.engine import Device
 from training.data import Splits
@@ -35,6 +35,13 @@ class Lessons:
         """Probabilities (N, C), a column a label of the data."""
         found: Floats = self.answers_NC[[self.row_of[text] for text in texts]]
         return found
+
+    def taught(self, texts: Sequence[str], targets_NC: Flags, *, share: float) -> Floats:
+        """What is learnt: of labelled texts their labels and the answers, in these shares, and then of those without
+        labels the answers alone, as probabilities.
+        """
+        answers_NC = (1 - share) * targets_NC.astype(np.float32) + share * self.of(texts)
+        return np.concatenate([answers_NC, self.of(self.texts)]).astype(np.float32)
 
 
 @dataclass(frozen=True)

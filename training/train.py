@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from rich.console import Console
 
-from training import build, folds, loop, place, refit
+from training import build, folds, loop, place, refit, rival
 from training.build import Built, Setup
 from training.checkpoint import Kept
 from training.config import TrainingConfig
@@ -54,11 +54,18 @@ class Trainer:
                 self.config,
                 Together(bar, self.tracked),
                 self.setup,
-                partner=self.linear if self.config.ngrams else None,
+                partner=self._partner(splits),
                 keeper=self.kept.first,
                 stopped=stopped,
                 keep_best=lambda: self._ask(bar),
             )
+
+    def _partner(self, splits: Splits) -> Rival | None:
+        """What is mixed with the network: it learns what that does, of teachers too."""
+        if self.linear is None or not self.config.ngrams:
+            return None
+        lessons = self.setup.lessons
+        return rival.taught(self.linear, splits, self.config, lessons) if lessons is not None else self.linear
 
     def _later(self, first: Built, all_rows: Splits, stopped: Callable[[], bool]) -> tuple[Built, Refitted | None]:
         """A classifier is there by now: what goes wrong in later trainings doesn't take it away."""

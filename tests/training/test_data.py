@@ -284,6 +284,9 @@ def test_few_rows_without_a_valid_are_learnt_from_once_more(tmp_path: Path) -> N
     splits = load(tmp_path)
     for limit, there in ((len(ROWS) + 1, True), (len(ROWS), False), (0, False)):
         assert (data.all_rows(splits, TrainingConfig(refit_below=limit)) is not None) == there
+    roomy = TrainingConfig(refit_below=len(ROWS) + 11)  # texts that are learnt from beside count too
+    for more, there in ((10, True), (11, False)):
+        assert (data.all_rows(splits, roomy, more=more) is not None) == there
     write(tmp_path, "valid.csv", "text,label\n" + "".join(f"new {n},{'ab'[n % 2]}\n" for n in range(20)))
     assert data.all_rows(load(tmp_path), CONFIG) is None
 

@@ -212,11 +212,14 @@ def test_no_teacher_tells_of_what_is_asked(settings: TrainingConfig, tmp_path: P
     answers_NC = np.array([["a" in labels, "b" in labels] for labels in all_rows.train.labels * 2], dtype=np.float32)
     lessons = Lessons(texts[len(all_rows.train) :], {text: n for n, text in enumerate(texts)}, answers_NC)
     memory = Memory(due_every=1_000_000)
-    folds.choose(by_heart, all_rows, settings, build.Setup(CPU, lessons=lessons), unheard, keeper=memory)
+    its = rival.fit(known, settings)
+    taught = build.Setup(CPU, lessons=lessons)
+    chosen = folds.choose(by_heart, all_rows, settings, taught, unheard, keeper=memory, linear=its)
     found_NC = np.concatenate([answers.logits_NC for answers in folds.FoldKeeper(memory).done])
     fold_N = data.folds(all_rows.train, settings.seed, count=folds.FOLDS)
     targets_N = answers_NC[np.argsort(fold_N, kind="stable")].argmax(axis=1)
     assert (found_NC.argmax(axis=1) == targets_N).mean() < 0.75
+    assert chosen.mixture is None  # of n-grams that know nothing
 
 
 def test_texts_are_left_out_however_they_are_written() -> None:

@@ -51,6 +51,22 @@ def test_naive_bayes_plays_down_a_word_of_both_labels() -> None:
     assert abs(often / warm) < abs(often_alone / warm_alone) / 2
 
 
+def test_what_is_learnt_may_be_probabilities() -> None:
+    """Certain ones are labels; of two texts with the same word the one that is surer has it; a half teaches nothing."""
+    counter = Counter([*TEXTS, "new"], ("words",), LIMIT)
+    targets_NC = np.array([[True, False], [False, True]] * 10)
+    features = counter.matrix(TEXTS)
+    by_labels = linear.fit(features, targets_NC, "single-label", c=1.0, seed=0)
+    certain = linear.fit(features, targets_NC.astype(np.float32), "single-label", c=1.0, seed=0)
+    assert np.array_equal(certain.weights_KC, by_labels.weights_KC)
+    more = counter.matrix([*TEXTS, "new", "new"])
+    for told, sign in (([0.9, 0.4], 1), ([0.1, 0.6], -1), ([0.5, 0.5], 0)):
+        answers_NC = np.concatenate([targets_NC, np.stack([told, 1 - np.array(told)], axis=1)])
+        fitted = linear.fit(more, answers_NC.astype(np.float32), "single-label", c=1.0, seed=0)
+        weight = (fitted.scores(counter.matrix(["new"])) - fitted.biases_C)[0, 0]
+        assert np.sign(np.round(weight, 6)) == sign
+
+
 def test_a_scaled_model_has_scaled_scores() -> None:
     """Weights and biases by the factor, then the bias."""
     counter = Counter(TEXTS, ("words",), LIMIT)

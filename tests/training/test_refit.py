@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import tokenizers
 import torch
@@ -27,6 +28,7 @@ from training.data import Splits
 from training.mixture import Mixture
 from training.reading import Columns
 from training.rival import Rival
+from training.teacher import Lessons
 from training.tuning import budget
 
 # The same rows held out whether they are learnt from in the end or not.
@@ -122,6 +124,23 @@ def test_mixture_and_calibration_are_those_that_were_chosen(
     assert found.ngrams is not None
     assert found.ngrams.to_bytes() == again.counter.served(again.linear.scaled(0.25, bias=0.125)).to_bytes()
     assert found.fitted is first.fitted
+
+
+def test_what_teachers_say_is_in_the_n_grams_and_not_in_the_rival(
+    first: Built, all_rows: Splits, settings: TrainingConfig, linear: Rival
+) -> None:
+    """The report compares with a linear model of the labels."""
+    texts = ["unheard of"]
+    answers_NC = np.full((len(all_rows.train) + 1, 2), 0.5, dtype=np.float32)
+    lessons = Lessons(texts, {text: row for row, text in enumerate([*all_rows.train.texts, *texts])}, answers_NC)
+    taught = refit.refit(first, all_rows, settings, Silent(), build.Setup(CPU, lessons=lessons), linear=linear)
+    assert taught.rival is not None
+    assert taught.built.ngrams is not None
+    again, partner = rival.refit(linear, all_rows, settings), rival.taught(linear, all_rows, settings, lessons)
+    assert np.array_equal(taught.rival.scores(all_rows.train.texts), again.scores(all_rows.train.texts))
+    served = partner.counter.served(partner.linear.scaled(0.25, bias=0.125))
+    assert taught.built.ngrams.to_bytes() == served.to_bytes()
+    assert len(partner.counter) > len(taught.rival.counter)
 
 
 def test_a_search_counts_with_what_all_rows_bring(

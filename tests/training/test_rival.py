@@ -15,7 +15,9 @@ from training import data, linear, mixture, rival
 from training.config import TrainingConfig
 from training.data import Splits
 from training.evaluate import Answers, flags
+from training.mixture import Alone
 from training.reading import Columns, Examples
+from training.teacher import Lessons
 
 SHAPE = NetworkConfig(vocabulary_size=2, embedding_size=1, hidden_size=1, classes=2)
 
@@ -144,7 +146,7 @@ def test_idf_is_asked_again_with_characters(
 def test_a_later_fit_weighs_words_as_the_first(single: Splits, idf: bool) -> None:
     """With or without IDF, as was chosen, by the words of its own rows; and so it is served."""
     first = rival.fit(single, TrainingConfig())
-    counter = rival.count(single, ("words",), TrainingConfig())
+    counter = rival.count(single.train.texts, ("words",), TrainingConfig(), classes=2)
     later = replace(single, train=single.train.take(range(0, len(single.train), 2)))
     again = rival.refit(replace(first, counter=counter if idf else counter.without_idf()), later, TrainingConfig())
     counted = linear.Counter(later.train.texts, ("words",), counter.characters)
@@ -152,6 +154,28 @@ def test_a_later_fit_weighs_words_as_the_first(single: Splits, idf: bool) -> Non
     assert (again.counter.matrix(later.train.texts) != counted.matrix(later.train.texts)).nnz == 0
     served = again.counter.served(again.linear).logits(single.validation.texts)
     assert np.allclose(served, again.scores(single.validation.texts), atol=1e-5)
+
+
+def test_a_taught_model_knows_words_that_no_label_tells_of(single: Splits, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By what teachers say of texts without labels, in place of train's labels too where these have no share; where
+    there is much text, without characters. Folds have said nothing of it.
+    """
+    counter = rival.count(single.train.texts, ("words", "characters"), TrainingConfig(), classes=2)
+    fitted = replace(rival.fit(single, TrainingConfig()), counter=counter, alone=Alone(1.0, 9.0))
+    told = {"splendid": "up", "awful": "down"}
+    texts = [f"{number} {word}" for number in range(20) for word in told]
+    answers_NC = np.concatenate(
+        [~flags(single.train.labels, fitted.labels), flags([(told[text.split()[1]],) for text in texts], fitted.labels)]
+    )
+    row_of = {text: row for row, text in enumerate([*single.train.texts, *texts])}
+    lessons = Lessons(texts, row_of, answers_NC.astype(np.float32))
+    for share, most, kinds in ((0.0, 1_000_000, ("words", "characters")), (1.0, 1, ("words",))):
+        monkeypatch.setattr(linear, "MOST_CHARACTERS", most)
+        found = rival.taught(fitted, single, TrainingConfig(teacher_weight=share), lessons)
+        assert (found.decide(list(told)) == flags([(label,) for label in told.values()], found.labels)).all()
+        right_NC = found.decide(single.train.texts) == flags(single.train.labels, found.labels)
+        assert (right_NC.all(), right_NC.any()) == (share == 0, share == 0)
+        assert (found.alone, found.counter.kinds) == (None, kinds)
 
 
 def test_the_seed_fixes_the_rival(single: Splits) -> None:

@@ -69,8 +69,7 @@ class Budget:
 
 def cost(splits: Splits, config: TrainingConfig, ngrams: Ngrams | None) -> Cost:
     """Of the classifier that these settings make: neither figure depends on what its weights are."""
-    learnt = _learnt(splits, config)
-    tokenization = Tokenization(tokenizer.train(learnt.train.texts, config), max_tokens=config.max_tokens)
+    tokenization = Tokenization(tokenizer.train(_learnt(splits, config), config), max_tokens=config.max_tokens)
     shape = build.shape_of(splits, tokenization, config)
     weights = safetensors.torch.save(Network(shape.network).state_dict())
     graph = export.to_onnx(shape.network, weights)
@@ -85,15 +84,16 @@ def cost(splits: Splits, config: TrainingConfig, ngrams: Ngrams | None) -> Cost:
 
 def largest_ngrams(splits: Splits, config: TrainingConfig) -> Ngrams:
     """An n-gram part that reads all that any may. Whether the classifier gets one is known after its training."""
-    # Which kinds may be read is by the first training's rows, how many of them there are by all that are learnt from.
-    counter = rival.count(_learnt(splits, config), rival.kinds_read(splits)[-1], config)
     classes = len(splits.labels)
+    # Which kinds may be read is by the first training's rows, how many of them there are by all that are learnt from.
+    kinds = rival.kinds_read(splits.train.texts)[-1]
+    counter = rival.count(_learnt(splits, config), kinds, config, classes=classes)
     return counter.served(Linear(np.zeros((len(counter), classes)), np.zeros(classes)))
 
 
-def _learnt(splits: Splits, config: TrainingConfig) -> Splits:
-    """What the classifier that is served has its words from: as many as the first training's, or more."""
-    return data.all_rows(splits, config) or splits
+def _learnt(splits: Splits, config: TrainingConfig) -> list[str]:
+    """The texts that the classifier which is served has its words from: as many as the first training's, or more."""
+    return (data.all_rows(splits, config) or splits).train.texts
 
 
 def us_per_text(classifier: Classifier, texts: Sequence[str], clock: Callable[[], float] = time.process_time) -> float:

@@ -2,8 +2,9 @@
 
 For each number and seed: that many rows of the set's train, each class in its share, are all the labels there are. The
 other texts of train, and of an official valid part, join the set's unlabelled ones, without their labels. `lembra
-train` learns from that folder; linear models are tuned on the same labels, in five folds, and all are measured on the
-set's whole test part. Single-label sets only.
+train` learns from that folder, and with `--student` then `lembra distil`, from the labels and from what the first one
+says of the texts; linear models are tuned on the same labels, in five folds, and all are measured on the set's whole
+test part. Single-label sets only.
 """
 
 import argparse
@@ -12,6 +13,7 @@ import statistics
 import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,7 @@ from training.data import Parts
 from training.reading import Examples
 
 OURS = "lembra"
+STUDENT = "its student"
 # Characters are left out: on long texts they cost the most and bring the least.
 RIVALS = (WORDS, NBSVM)
 FOLDS = 5
@@ -47,6 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     rows = {labels: [found for found in done.values() if found["labels"] == labels] for labels in given.labels}
     show(rows, given.data)
     described = {"data": given.data, "seeds": given.seeds, "recipe": given.recipe, "settings": given.set}
+    described |= {"student": given.student}
     print(json.dumps({"few_labels": summary(rows), **described, **machine.describe()}))
     return 0 if len(done) == len(works) else 1
 
@@ -55,6 +59,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--labels", nargs="+", type=int, default=[100, 500, 2500])
     parser.add_argument("--data", default="imdb", help="one of the real sets, or a folder with train and test")
+    parser.add_argument(
+        "--student", nargs="*", metavar="key=value", help="distil, too; with these settings over the others"
+    )
     runs.options(parser)
     return parser.parse_args(arguments)
 
@@ -64,20 +71,29 @@ def measure(parts: Parts, labels: int, seed: int, given: argparse.Namespace, kee
     name = f"{parts.source.name}-{labels}"
     commit = runs.code_version((*runs.TRAINING_CODE, "benchmarks/few_labels.py", "benchmarks/rivals"))
     made_of = [runs.digest(parts.source), commit, str(labels), str(seed), *runs.chosen(given)]
+    made_of += ["student", *given.student] if given.student is not None else []
 
     def work(folder: Path) -> Found:
         drawn = write(parts, labels, seed, folder / "data")
         run = Run(name, folder / "data", seed, given.recipe, tuple(given.set), given.device, given.encoder)
         # In the folder that is kept until all is done: a training that was cut off goes on there.
-        ours = runs.train(run, Keep(folder))
+        ours = runs.train(replace(run, bundle=folder / "bundle"), Keep(folder))
+        found = {OURS: figures(ours)}
+        if given.student is not None:
+            taught = replace(run, teacher=folder / "bundle", settings=(*given.set, *given.student))
+            found[STUDENT] = figures(runs.train(taught, Keep(folder)))
         few = Parts(parts.source, parts.paths, parts.hashes, train=drawn, test=parts.test)
-        found = {OURS: ours["metrics"]["test"] | {"seconds": ours["seconds"]}}
         for rival in RIVALS:
             found |= rivals.measure(rival, few, seed=seed, folds=FOLDS)
         about = {key: ours[key] for key in ("device", "commit", "resumed", "seconds")}
         return {"labels": labels, "seed": seed, "figures": found, **about}
 
     return keep.once(f"{name}-{seed}-few", made_of, work)
+
+
+def figures(found: Found) -> Found:
+    """Of a run: those of test, and its seconds."""
+    return {**found["metrics"]["test"], "seconds": found["seconds"]}
 
 
 def draw(train: Examples, labels: int, seed: int) -> list[int]:
@@ -124,15 +140,16 @@ def _summed(values: Sequence[float]) -> dict[str, Any]:
 
 def show(rows: Mapping[int, Sequence[Found]], data: str) -> None:
     table = Table(title=f"{data}: accuracy on test in %, mean ± distance of the extremes", title_justify="left")
-    names = (OURS, *(rival.name for rival in RIVALS))
+    names = (OURS, STUDENT, *(rival.name for rival in RIVALS))
     for name in ("labels", *names, "s a run", "device"):
         table.add_column(name, justify="right")
     for labels, by_name in summary(rows).items():
-        figures = [by_name[name]["accuracy"] for name in names if name in by_name]
-        cells = [f"{100 * found['mean']:.2f} ± {100 * found['spread']:.2f}" for found in figures]
-        seconds = f"{statistics.mean(by_name[OURS]['seconds']):,.0f}" if by_name else "–"
+        shown = [by_name[name]["accuracy"] if name in by_name else None for name in names]
+        cells = [f"{100 * it['mean']:.2f} ± {100 * it['spread']:.2f}" if it is not None else "–" for it in shown]
+        taken = [statistics.mean(by_name[name]["seconds"]) for name in (OURS, STUDENT) if name in by_name]
+        seconds = " + ".join(f"{mean:,.0f}" for mean in taken) or "–"
         devices = ", ".join(sorted({found["device"] for found in rows[labels]}))
-        table.add_row(f"{labels:,}", *(cells or ["–"] * len(names)), seconds, devices)
+        table.add_row(f"{labels:,}", *cells, seconds, devices)
     Console(width=120).print(table)
 
 

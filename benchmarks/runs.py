@@ -1,4 +1,4 @@
-"""Runs of `lembra train`, each in a process of its own, several at once, and kept so that none is done twice."""
+"""Runs of `lembra train` and `distil`, several at once, each in a process of its own, and kept: none is done twice."""
 
 import argparse
 import hashlib
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from benchmarks import machine
+from model.bundle import Bundle
 from training.pretraining.encoder import Encoder
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -39,7 +40,7 @@ class NotKept(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One `lembra train`: which data, and with what."""
+    """One `lembra train`, or `distil` where there is a teacher: which data, and with what."""
 
     name: str  # of the set
     data: Path
@@ -48,6 +49,12 @@ class Run:
     settings: tuple[str, ...] = ()
     device: str = "auto"
     encoder: Path | None = None
+    teacher: Path | None = None  # a bundle
+    bundle: Path | None = None  # where what is made stays; else it goes when the work is done
+
+    @property
+    def command(self) -> str:
+        return "train" if self.teacher is None else "distil"
 
     @property
     def arguments(self) -> list[str]:
@@ -58,6 +65,7 @@ class Run:
         found = ["--seed", str(self.seed), "--device", self.device]
         found += ["--recipe", self.recipe] if self.recipe is not None else []
         found += ["--encoder", str(self.encoder)] if self.encoder is not None else []
+        found += ["--teacher", str(self.teacher)] if self.teacher is not None else []
         return found + [part for setting in ("threads=1", *self.settings) for part in ("--set", setting)]
 
 
@@ -134,19 +142,20 @@ def train(run: Run, keep: Keep, *, commit: str | None = None) -> Found:
     Raises: RunFailed.
     """
     commit = commit if commit is not None else code_version(TRAINING_CODE)
-    # Where it lies, an encoder is the same; its version says which it is.
-    arguments = replace(run, encoder=None).arguments
+    # Wherever it lies, an encoder or a teacher is the same; its version says which it is.
+    arguments = replace(run, encoder=None, teacher=None).arguments
     made_of = [digest(run.data), *_recipe_bytes(run.recipe), *arguments, *_version(run.encoder)]
+    made_of += [Bundle.open(run.teacher).manifest.version] if run.teacher is not None else []
     return keep.once(f"{run.name}-{run.seed}", made_of, lambda folder: _train(run, folder, commit), code=commit)
 
 
 def _train(run: Run, folder: Path, commit: str) -> Found:
-    bundle, log = folder / "bundle", folder / "log"
+    bundle, log = run.bundle or folder / "bundle", folder / "log"
     if bundle.exists():  # it was cut off between the bundle and what is kept of it
         shutil.rmtree(bundle)
     # The closing line has only the seconds since the run was taken up again.
     resumed = bundle.with_name(f".{bundle.name}.run").exists()
-    command = [sys.executable, "-m", "cli", "train", str(run.data), "--out", str(bundle), "--resume", "--no-track"]
+    command = [sys.executable, "-m", "cli", run.command, str(run.data), "--out", str(bundle), "--resume", "--no-track"]
     with log.open("ab") as errors:
         done = subprocess.run(
             [*command, *run.arguments],

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import few_labels, rivals
+from benchmarks.runs import Keep
 from tests.training.files import write, write_rows, zipped
 from training.data import Parts
 
@@ -44,6 +45,35 @@ def test_all_other_texts_are_unlabelled(parts: Parts, tmp_path: Path) -> None:
     assert not set(found.train.texts) & set(found.unlabelled)
     with gzip.open(folder / "test.jsonl.gz", "rt") as lines:
         assert json.loads(next(lines))["text"] == "test 0"
+
+
+def test_a_student_learns_from_what_was_trained(tmp_path: Path) -> None:
+    """It is measured beside it, on the same test part; without being asked for there is none."""
+    source = tmp_path / "data"
+    source.mkdir()
+    for name, rows in (("train", 60), ("test", 10), ("unlabelled", 30)):
+        write_rows(
+            source, f"{name}.jsonl", [(f"{'fine' if n % 2 else 'dull'} {name} {n}", "ab"[n % 2]) for n in range(rows)]
+        )
+    quick = [
+        "--labels",
+        "30",
+        "--seeds",
+        "0",
+        "--recipe",
+        "debug",
+        "--set",
+        "find_label_errors=false",
+        "--device",
+        "cpu",
+    ]
+    given = few_labels.parse([*quick, "--student", "epochs=1", "--data", str(source)])
+    keep = Keep(tmp_path / "kept")
+    found = few_labels.measure(rivals.read(source), 30, 0, given, keep)["figures"]
+    assert list(found) == ["lembra", "its student", "linear", "NB-SVM"]
+    assert [found[name]["rows"] for name in ("lembra", "its student")] == [10, 10]
+    assert [path.suffix for path in (tmp_path / "kept").iterdir()] == [".json"]
+    assert few_labels.parse(quick).student is None
 
 
 def test_figures_are_summed_over_the_seeds() -> None:

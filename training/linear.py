@@ -110,6 +110,11 @@ class Counter:
         return list(ngrams.find(texts, self.kinds, self.characters).values())
 
 
+def svms(kind: Kind, classes: int) -> int:
+    """How many a model has: one a label, or one alone where there are two and each text has one of them."""
+    return 1 if kind == "single-label" and classes == 2 else classes
+
+
 def most_features(classes: int) -> int:
     """As many as are kept."""
     return min(MOST_FEATURES, max(MOST_WEIGHTS // classes, 1000))
@@ -122,25 +127,24 @@ def fit(features: Matrix, answers_NC: Flags | Floats, kind: Kind, *, c: float, s
     probabilities in place of labels each counts by how far it is from a half.
     """
     classes = answers_NC.shape[1]
-    targets_NC, weights_NC = answers_NC > 0.5, np.abs(2.0 * answers_NC - 1)
     weights_KC, biases_C = np.zeros((features.shape[1], classes)), np.zeros(classes)
-    two = kind == "single-label" and classes == 2
-    for label in range(1 if two else classes):
-        scale_K = _ratios(features, targets_NC[:, label])
-        rows = features @ sparse.diags(scale_K), targets_NC[:, label], weights_NC[:, label]
+    for label in range(svms(kind, classes)):
+        targets_N, weights_N = answers_NC[:, label] > 0.5, np.abs(2.0 * answers_NC[:, label] - 1)
+        scale_K = _ratios(features, targets_N, weights_N)
+        rows = features @ sparse.diags(scale_K), targets_N, weights_N
         weights_K, biases_C[label] = _fit_one(*rows, c=c, seed=seed)
         weights_KC[:, label] = scale_K * weights_K
-    if two:
+    if svms(kind, classes) < classes:
         weights_KC[:, 1], biases_C[1] = -weights_KC[:, 0], -biases_C[0]
     return Linear(weights_KC, biases_C)
 
 
-def _ratios(features: Matrix, targets_N: Flags) -> Doubles:
+def _ratios(features: Matrix, targets_N: Flags, weights_N: Doubles) -> Doubles:
     """How far the logarithm of each feature's share of the label's texts is from that of the rest (K,), and a bit."""
     present = features != 0
     shares = []
-    for texts in (present[targets_N], present[~targets_N]):
-        count_K = 1 + np.asarray(texts.sum(axis=0), dtype=np.float64).ravel()
+    for texts_N in (weights_N * targets_N, weights_N * ~targets_N):
+        count_K = 1 + np.asarray(present.T @ texts_N, dtype=np.float64).ravel()
         shares.append(np.log(count_K / count_K.sum()))
     return np.asarray(LEAST_RATIO + np.abs(shares[0] - shares[1]))
 
@@ -148,7 +152,8 @@ def _ratios(features: Matrix, targets_N: Flags) -> Doubles:
 def _fit_one(
     features: Matrix, targets_N: Flags, weights_N: Doubles, *, c: float, seed: int
 ) -> tuple[Doubles | float, float]:
-    if targets_N.all() or not targets_N.any():
+    taught_N = weights_N > 0
+    if targets_N[taught_N].all() or not targets_N.any():
         return 0.0, 1.0 if targets_N.any() else -1.0
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)

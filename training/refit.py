@@ -48,13 +48,13 @@ def refit(
     else of `first`. `linear` is fitted again with its settings. Goes on from what `keeper` kept.
     Raises: loop.Interrupted when `stopped` turned true.
     """
-    partner = linear = rival.refit(linear, all_rows, config) if linear is not None else None
-    if linear is not None and setup.lessons is not None:
-        partner = rival.taught(linear, all_rows, config, setup.lessons)
+    linear = rival.refit(linear, all_rows, config) if linear is not None else None
     # Texts that judged the first classifier are learnt from now.
     unlabelled = list(dict.fromkeys([*setup.unlabelled, *all_rows.train.texts])) if setup.unlabelled else ()
     setup = replace(setup, unlabelled=unlabelled)
     begun = build.refit(all_rows, config, progress, setup, like=first.fitted, keeper=keeper, stopped=stopped)
-    its = chosen or Chosen(first.mixture, first.classifier.calibration)
+    its, partner = chosen or Chosen(first.mixture, first.classifier.calibration), linear
+    if linear is not None and its.mixture is not None and setup.lessons is not None:
+        partner = rival.taught(linear, all_rows, config, setup.lessons)
     built = build.assemble(begun, config, first.fitted, partner, its.mixture, its.calibration, stopped=False)
     return Refitted(built, linear, rows=len(all_rows.train), in_folds=chosen is not None)

@@ -122,7 +122,7 @@ def _best_in_folds(splits: Splits, known: Examples, config: TrainingConfig) -> _
     """By each fold of train's and validation's rows, where a copy of a text is no evidence of its own; None where
     enough rows are held out, folds would take too long, or the data's own `valid` is other text.
     """
-    svms = 1 if splits.kind == "single-label" and len(splits.labels) == 2 else len(splits.labels)
+    svms = linear.svms(splits.kind, len(splits.labels))
     characters = sum(min(len(text), CHARACTERS_PER_TOKEN * config.max_tokens) for text in known.texts)
     if len(splits.validation) >= FEW_HELD_OUT or svms * characters > MOST_IN_FOLDS:
         return None
@@ -239,7 +239,8 @@ def taught(rival: Rival, splits: Splits, config: TrainingConfig, lessons: Lesson
     targets_NC = flags(splits.train.labels, rival.labels)
     answers_NC = lessons.taught(splits.train.texts, targets_NC, share=config.teacher_weight)
     texts = [*splits.train.texts, *lessons.texts]
-    kinds = rival.counter.kinds if rival.counter.kinds in kinds_read(texts) else kinds_read(texts)[-1]
+    # By the lessons alone: in each fold, and where all rows are learnt from, it is the same.
+    kinds = rival.counter.kinds if rival.counter.kinds in kinds_read(lessons.texts) else kinds_read(lessons.texts)[-1]
     return replace(_refitted(rival, kinds, texts, answers_NC, config), alone=None)
 
 

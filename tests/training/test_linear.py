@@ -52,7 +52,9 @@ def test_naive_bayes_plays_down_a_word_of_both_labels() -> None:
 
 
 def test_what_is_learnt_may_be_probabilities() -> None:
-    """Certain ones are labels; of two texts with the same word the one that is surer has it; a half teaches nothing."""
+    """Certain ones are labels; of two texts with the same word the one that is surer has it; a half teaches nothing,
+    of whatever text.
+    """
     counter = Counter([*TEXTS, "new"], ("words",), LIMIT)
     targets_NC = np.array([[True, False], [False, True]] * 10)
     features = counter.matrix(TEXTS)
@@ -65,6 +67,10 @@ def test_what_is_learnt_may_be_probabilities() -> None:
         fitted = linear.fit(more, answers_NC.astype(np.float32), "single-label", c=1.0, seed=0)
         weight = (fitted.scores(counter.matrix(["new"])) - fitted.biases_C)[0, 0]
         assert np.sign(np.round(weight, 6)) == sign
+    undecided_NC = np.concatenate([targets_NC, np.full((200, 2), 0.5)]).astype(np.float32)
+    many = counter.matrix([*TEXTS, *["one two four"] * 200])
+    fitted = linear.fit(many, undecided_NC, "single-label", c=1.0, seed=0)
+    assert np.array_equal(fitted.weights_KC, by_labels.weights_KC)
 
 
 def test_a_scaled_model_has_scaled_scores() -> None:

@@ -158,7 +158,7 @@ def distil(
     track: Track = True,
     encoder: EncoderFolder = None,
 ) -> None:
-    """As train, but that the network learns the answers of larger bundles, or of several, too."""
+    """As train, but that network and n-grams learn the answers of larger bundles, or of several, too."""
     with _clear_errors():
         from training.data import read
         from training.reading import Columns

@@ -49,8 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     done = runs.together(works, ThreadPoolExecutor(given.jobs))
     rows = {labels: [found for found in done.values() if found["labels"] == labels] for labels in given.labels}
     show(rows, given.data)
-    described = {"data": given.data, "seeds": given.seeds, "recipe": given.recipe, "settings": given.set}
-    described |= {"student": given.student}
+    described = {"data": given.data, "seeds": given.seeds, "recipe": given.recipe}
+    described |= {"settings": given.set, "student": given.student}
     print(json.dumps({"few_labels": summary(rows), **described, **machine.describe()}))
     return 0 if len(done) == len(works) else 1
 

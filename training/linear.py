@@ -128,9 +128,10 @@ def fit(features: Matrix, answers_NC: Flags | Floats, kind: Kind, *, c: float, s
     """
     classes = answers_NC.shape[1]
     weights_KC, biases_C = np.zeros((features.shape[1], classes)), np.zeros(classes)
+    present = features != 0
     for label in range(svms(kind, classes)):
         targets_N, weights_N = answers_NC[:, label] > 0.5, np.abs(2.0 * answers_NC[:, label] - 1)
-        scale_K = _ratios(features, targets_N, weights_N)
+        scale_K = _ratios(present, targets_N, weights_N)
         rows = features @ sparse.diags(scale_K), targets_N, weights_N
         weights_K, biases_C[label] = _fit_one(*rows, c=c, seed=seed)
         weights_KC[:, label] = scale_K * weights_K
@@ -139,9 +140,10 @@ def fit(features: Matrix, answers_NC: Flags | Floats, kind: Kind, *, c: float, s
     return Linear(weights_KC, biases_C)
 
 
-def _ratios(features: Matrix, targets_N: Flags, weights_N: Doubles) -> Doubles:
-    """How far the logarithm of each feature's share of the label's texts is from that of the rest (K,), and a bit."""
-    present = features != 0
+def _ratios(present: Matrix, targets_N: Flags, weights_N: Doubles) -> Doubles:
+    """How far the logarithm of each feature's share of the label's texts is from that of the rest (K,), and a bit; by
+    which features are `present` in each text (N, K).
+    """
     shares = []
     for texts_N in (weights_N * targets_N, weights_N * ~targets_N):
         count_K = 1 + np.asarray(present.T @ texts_N, dtype=np.float64).ravel()

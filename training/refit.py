@@ -53,7 +53,8 @@ def refit(
     unlabelled = list(dict.fromkeys([*setup.unlabelled, *all_rows.train.texts])) if setup.unlabelled else ()
     setup = replace(setup, unlabelled=unlabelled)
     begun = build.refit(all_rows, config, progress, setup, like=first.fitted, keeper=keeper, stopped=stopped)
-    its, partner = chosen or Chosen(first.mixture, first.classifier.calibration), linear
+    its = chosen or Chosen(first.mixture, first.classifier.calibration)
+    partner = linear
     if linear is not None and its.mixture is not None and setup.lessons is not None:
         partner = rival.taught(linear, all_rows, config, setup.lessons)
     built = build.assemble(begun, config, first.fitted, partner, its.mixture, its.calibration, stopped=False)

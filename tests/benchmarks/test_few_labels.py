@@ -51,22 +51,10 @@ def test_a_student_learns_from_what_was_trained(tmp_path: Path) -> None:
     """It is measured beside it, on the same test part; without being asked for there is none."""
     source = tmp_path / "data"
     source.mkdir()
-    for name, rows in (("train", 60), ("test", 10), ("unlabelled", 30)):
-        write_rows(
-            source, f"{name}.jsonl", [(f"{'fine' if n % 2 else 'dull'} {name} {n}", "ab"[n % 2]) for n in range(rows)]
-        )
-    quick = [
-        "--labels",
-        "30",
-        "--seeds",
-        "0",
-        "--recipe",
-        "debug",
-        "--set",
-        "find_label_errors=false",
-        "--device",
-        "cpu",
-    ]
+    for name, count in (("train", 60), ("test", 10), ("unlabelled", 30)):
+        rows = [(f"{('dull', 'fine')[n % 2]} {name} {n}", "ab"[n % 2]) for n in range(count)]
+        write_rows(source, f"{name}.jsonl", rows)
+    quick = ["--recipe", "debug", "--set", "find_label_errors=false", "--device", "cpu"]
     given = few_labels.parse([*quick, "--student", "epochs=1", "--data", str(source)])
     keep = Keep(tmp_path / "kept")
     found = few_labels.measure(rivals.read(source), 30, 0, given, keep)["figures"]
